@@ -15,6 +15,13 @@ ROOM = Peer("room", "ROOM", "10.0.0.6")
 SECOND = Peer("second", "PACS", "10.0.0.7")
 
 
+def callers(*peers: Peer) -> CallerList:
+    """Return a list with the addresses of its hosts."""
+    made = CallerList(peers)
+    made.refresh()
+    return made
+
+
 @pytest.mark.parametrize(
     ("title", "address", "name"),
     [
@@ -29,34 +36,34 @@ SECOND = Peer("second", "PACS", "10.0.0.7")
     ],
 )
 def test_find(title: str, address: str, name: str | None) -> None:
-    peer = CallerList([PACS, ROOM, SECOND]).find(title, address)
+    peer = callers(PACS, ROOM, SECOND).find(title, address)
     assert (None if peer is None else peer.name) == name
 
 
 def test_is_known_address() -> None:
-    callers = CallerList([PACS, ROOM])
-    assert callers.is_known_address("10.0.0.6")
-    assert not callers.is_known_address("10.0.0.8")
+    peers = callers(PACS, ROOM)
+    assert peers.is_known_address("10.0.0.6")
+    assert not peers.is_known_address("10.0.0.8")
 
 
-def test_find_by_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is one request to the name service in a minute, and its last answer counts while it is away."""
-    questions: list[str] = []
+def test_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses of a host name change with the name service, and stay while it is away."""
+    answers = ["10.0.0.9", None, "10.0.0.10"]
 
-    def answer(host: str, _port: object) -> list[tuple[Any, ...]]:
-        questions.append(host)
-        if len(questions) > 1:
+    def answer(_host: str, _port: object) -> list[tuple[Any, ...]]:
+        address = answers.pop(0)
+        if address is None:
             raise socket.gaierror
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.9", 0))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
-    callers = CallerList([Peer("pacs", "PACS", "pacs.example.org")])
-    for _ in range(3):
-        assert callers.find("PACS", "10.0.0.9")
-    assert questions == ["pacs.example.org"]
-    monkeypatch.setattr("boneage.node.callers._RESOLVED_SECONDS", -1.0)
-    callers._resolved.clear()
-    assert not callers.find("PACS", "10.0.0.9")
+    peers = callers(Peer("pacs", "PACS", "pacs.example.org"))
+    assert peers.find("PACS", "10.0.0.9")
+    peers.refresh()
+    assert peers.find("PACS", "10.0.0.9")
+    peers.refresh()
+    assert peers.find("PACS", "10.0.0.10")
+    assert not peers.find("PACS", "10.0.0.9")
 
 
 @pytest.mark.parametrize(

@@ -390,6 +390,29 @@ def test_listener_stops_completely() -> None:
     wait_for(lambda: set(threading.enumerate()) <= before)
 
 
+def test_listener_answers_before_it_stops() -> None:
+    """An instance at hand is kept and answered, though the listener stops."""
+    intake, outcomes = MemoryIntake(seconds=1.0), []
+    with listening(intake) as listener:
+        peer = node_peer(listener)
+        sending = threading.Thread(target=lambda: outcomes.extend(send(peer, sender_settings(), [instance_file()])))
+        sending.start()
+        wait_for(lambda: listener.associations == 1)
+        time.sleep(0.5)
+    sending.join()
+    assert [one.result for one in outcomes] == [Result.DONE]
+
+
+def test_listener_ends_without_denial() -> None:
+    """A peer that aborts between messages, as some do in place of a release, broke nothing."""
+    intake = MemoryIntake()
+    with listening(intake) as listener:
+        with raw_association(listener) as association:
+            assert store_raw(association, implicit_data(instance_file(SOPInstanceUID="1.2.3.4"))) == 0
+        wait_for(lambda: listener.associations == 0)
+    assert intake.reasons == []
+
+
 def test_listener_port_in_use(shared: tuple[Listener, MemoryIntake]) -> None:
     listener, intake = shared
     for host, port, code in (("127.0.0.1", listener.port, "port_in_use"), ("203.0.113.7", 0, "address_invalid")):

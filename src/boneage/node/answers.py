@@ -94,8 +94,8 @@ class Answers:
         file = dicom_file(sop_class, uid, transfer_syntax, data)
         try:
             header = self._header(file, sop_class, uid)
-        except _Denied:
-            if not is_private_class(sop_class):
+        except _Denied as denied:
+            if denied.reason is not DenialReason.UNREADABLE or not is_private_class(sop_class):
                 raise
             self._intake.skip(sop_class, uid, caller)  # a manufacturer's raw data, for example
             return

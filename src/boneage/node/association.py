@@ -42,6 +42,8 @@ _MOST_WAITING_MESSAGES = 2
 """Messages of an association that may wait for an answer before no more is read from its connection."""
 _MOST_REPORTS = 100
 """Reports on an association of the node's own. Each of them is served by a thread."""
+_MALFORMED = "Evt19"
+"""Event of a unit that is unrecognised or invalid (PS3.8, 9.2)."""
 _POLL_SECONDS = 0.005
 """Pause of a connection's thread when nothing has arrived. pynetdicom's 1 ms keeps an idle association busy."""
 
@@ -105,6 +107,8 @@ class BoundedStates(StateMachine):
     def do_action(self, event: str) -> None:
         """Run the action of an event. pynetdicom would let the thread die, and leave the connection open."""
         try:
+            if event == _MALFORMED and isinstance(self.dul.assoc.dimse, BoundedMessages):
+                self.dul.assoc.dimse.is_malformed = True
             super().do_action(event)
         except Exception as error:  # an invalid event, or a unit that turns out to be malformed
             logger.warning("a connection ends with an error (%s)", type(error).__name__)
@@ -116,11 +120,13 @@ class BoundedMessages(DIMSEServiceProvider):
 
     Attributes:
         largest_bytes: largest data set, bytes. One byte more is kept, so that a receiver sees that it is too long.
+        is_malformed: the peer broke the protocol.
     """
 
     def __init__(self, assoc: Association, largest_bytes: int) -> None:
         super().__init__(assoc)
         self.largest_bytes = largest_bytes
+        self.is_malformed = False
         self._command_bytes = self._data_bytes = self._reports = 0
 
     def receive_primitive(self, primitive: P_DATA) -> None:
@@ -131,7 +137,7 @@ class BoundedMessages(DIMSEServiceProvider):
             self._receive(primitive)
         except Exception as error:  # nearly any; the thread of the connection would end with it
             logger.warning("a message is malformed (%s): its association is aborted", type(error).__name__)
-            self.dul.event_queue.put("Evt19")
+            self.dul.event_queue.put(_MALFORMED)
 
     def _receive(self, primitive: P_DATA) -> None:
         self.message = self.message or DIMSEMessage()
@@ -195,6 +201,13 @@ def bound_messages(association: Association, largest_bytes: int) -> None:
     association.dul.daemon = True
 
 
+def ended_badly(association: Association) -> bool:
+    """Return whether a peer broke the protocol, left a message incomplete or fell silent."""
+    messages = association.dimse
+    is_malformed = isinstance(messages, BoundedMessages) and messages.is_malformed
+    return is_malformed or messages.message is not None or association.dul.idle_timer_expired()
+
+
 def close(association: Association) -> None:
     """End an association's connection and threads, whatever state they are in."""
     association.dul.kill_dul()
@@ -216,7 +229,7 @@ def tls_context(files: TLSFiles, *, server: bool) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     try:
-        context.load_cert_chain(files.cert, files.key)
+        context.load_cert_chain(files.cert, files.key, password="")  # a protected key is an error, not a question
         context.load_verify_locations(files.ca)
     except (OSError, ValueError) as error:  # SSLError is an OSError
         raise ConfigurationError("pacs_invalid", f"The certificates of node.tls cannot be used: {error}.") from error

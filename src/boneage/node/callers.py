@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import threading
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from boneage.node.configuration import Peer
-
-_RESOLVED_SECONDS = 60.0
-"""Time for which the addresses of a host name are kept, seconds."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -24,7 +20,7 @@ def plain_address(address: str) -> str:
 
 
 class CallerList:
-    """The peers of a configuration, by the addresses from which they call.
+    """The peers of a configuration, by the addresses from which they call; `refresh` fills these in.
 
     Args:
         peers: all peers.
@@ -33,8 +29,17 @@ class CallerList:
     def __init__(self, peers: Sequence[Peer]) -> None:
         self._peers = tuple(peers)
         self._networks = {one.name: _networks(one.addresses) for one in self._peers}
-        self._resolved: dict[str, tuple[float, list[Network]]] = {}
-        self._lock = threading.Lock()
+        self._hosts: dict[str, list[Network]] = {one.host: [] for one in self._peers}
+
+    def refresh(self) -> None:
+        """Ask the name service for the addresses of all hosts. While it is away its last answer counts.
+
+        It may take long, so that no caller waits for it.
+        """
+        for host in self._hosts:
+            with suppress(OSError):
+                addresses = {plain_address(str(entry[4][0])) for entry in socket.getaddrinfo(host, None)}
+                self._hosts[host] = _networks(sorted(addresses))
 
     @property
     def names(self) -> list[str]:
@@ -60,22 +65,7 @@ class CallerList:
 
     def _calls_from(self, peer: Peer, address: str) -> bool:
         parsed = ipaddress.ip_address(address)
-        return any(parsed in network for network in (*self._networks[peer.name], *self._host_networks(peer.host)))
-
-    def _host_networks(self, host: str) -> list[Network]:
-        """Return the addresses of a host, from the name service at most once a minute."""
-        with self._lock:
-            until, networks = self._resolved.get(host, (0.0, []))
-        if time.monotonic() < until:
-            return networks
-        try:
-            addresses = {plain_address(str(entry[4][0])) for entry in socket.getaddrinfo(host, None)}
-        except OSError:  # the name service is away: the last answer counts
-            addresses = {str(network.network_address) for network in networks}
-        networks = _networks(sorted(addresses))
-        with self._lock:
-            self._resolved[host] = time.monotonic() + _RESOLVED_SECONDS, networks
-        return networks
+        return any(parsed in network for network in (*self._networks[peer.name], *self._hosts[peer.host]))
 
 
 def _networks(addresses: Sequence[str]) -> list[Network]:

@@ -38,7 +38,7 @@ class DenialReason(StrEnum):
     UNAVAILABLE = "unavailable"
     """The store cannot keep the instance now, answered 0xA700."""
     MALFORMED = "malformed"
-    """The peer breaks the protocol or falls silent; the association is aborted."""
+    """The peer broke the protocol, left a message incomplete or fell silent; the association is aborted."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ import errno
 import logging
 import socketserver
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from pynetdicom import evt
@@ -18,7 +21,7 @@ from pynetdicom.transport import AddressInformation
 
 from boneage.errors import ConfigurationError
 from boneage.node.answers import Answers
-from boneage.node.association import Entity, close, tls_context
+from boneage.node.association import Entity, close, ended_badly, tls_context
 from boneage.node.callers import CallerList, plain_address
 from boneage.node.configuration import NodeConfiguration
 from boneage.node.intake import Caller, DenialReason, Intake
@@ -29,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5.0
 """Longest wait for a thread to end when the listener stops."""
+_ANSWER_SECONDS = 0.1
+"""Time in which the last answers reach the network when the listener stops."""
+_NAMES_SECONDS = 60.0
+"""Time between two requests to the name service for the addresses of the peers."""
 _MOST_PENDING = 16
 """Connections of one address of a peer that may be open without an association."""
 _MOST_PENDING_UNKNOWN = 8
@@ -49,6 +56,8 @@ class Listener:
         self._answers = Answers(self._callers, intake, self._node.object_mebibytes * 2**20)
         self._lock = threading.Lock()
         self._served: dict[Association, Caller] = {}
+        self._answering = 0
+        self._stopping = threading.Event()
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -70,6 +79,7 @@ class Listener:
             ConfigurationError: ``address_invalid``, ``port_in_use``, or ``pacs_invalid`` for certificates that cannot
                 be used.
         """
+        self._callers.refresh()
         entity = Entity(self._node)
         entity.add_supported_context(Verification)
         entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)  # the peer is its SCP
@@ -84,14 +94,26 @@ class Listener:
             raise ConfigurationError("address_invalid", reason) from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="dicom-listener", daemon=True)
         self._thread.start()
+        self._stopping.clear()
+        threading.Thread(target=self._keep_names, name="dicom-names", daemon=True).start()
+
+    def _keep_names(self) -> None:
+        """Keep the addresses of the peers' host names up to date."""
+        while not self._stopping.wait(_NAMES_SECONDS):
+            self._callers.refresh()
 
     def stop(self) -> None:
-        """Stop accepting, end all associations, and return when their threads have ended."""
+        """Stop accepting, answer the messages at hand, and end all associations with their threads."""
         if self._server is None or self._thread is None:
             return
         socketserver.BaseServer.shutdown(self._server)
         self._server.server_close()
         self._thread.join(_STOP_SECONDS)
+        self._stopping.set()
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._answering and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(_ANSWER_SECONDS)
         associations = self._server.open_associations()
         for association in associations:
             close(association)
@@ -167,19 +189,33 @@ class Listener:
         """Note that the thread of an association has ended."""
         with self._lock:
             caller = self._served.pop(association, None)
-        if caller is not None and not association.is_released:
+        if caller is not None and ended_badly(association):
             self._deny(DenialReason.MALFORMED, caller)
 
     # --- messages ---
 
     def store(self, event: evt.Event) -> int:
         """Answer a C-STORE request with its status (EVT_C_STORE)."""
-        return self._answers.store(cast(C_STORE, event.request), event.context.transfer_syntax, self._caller(event))
+        request = cast(C_STORE, event.request)
+        with self._answered():
+            return self._answers.store(request, event.context.transfer_syntax, self._caller(event))
 
     def report(self, event: evt.Event) -> tuple[int, None]:
         """Answer a report of storage commitment with its status (EVT_N_EVENT_REPORT)."""
         request = cast(N_EVENT_REPORT, event.request)
-        return self._answers.report(request, event.context.transfer_syntax, self._caller(event)), None
+        with self._answered():
+            return self._answers.report(request, event.context.transfer_syntax, self._caller(event)), None
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        """Count a message while its answer is made."""
+        with self._lock:
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._answering -= 1
 
     def _caller(self, event: evt.Event) -> Caller:
         with self._lock:

@@ -136,9 +136,9 @@ class Server(ThreadedAssociationServer):
 
     def forget(self, association: Association) -> None:
         """Note that the thread of an association has ended."""
-        self.service.ended(association)
         with self._lock:
             self._open = {address: one for address, one in self._open.items() if one is not association}
+        self.service.ended(association)
 
     def open_associations(self) -> list[Association]:
         """Return the associations whose threads have not ended."""
