@@ -71,13 +71,14 @@ class Service:
 
     def worker_pids(self) -> list[int]:
         """Return the ids of the running worker processes."""
-        return self._pids("boneage.web.processes.worker_process")
+        return self.pids("boneage.web.processes.worker_process")
 
     def server_pids(self) -> list[int]:
         """Return the id of the process that answers requests, if it is running."""
-        return self._pids("boneage.web.processes.http_server")
+        return self.pids("boneage.web.processes.http_server")
 
-    def _pids(self, program: str) -> list[int]:
+    def pids(self, program: str) -> list[int]:
+        """Return the ids of the processes of a program that the supervisor has started."""
         command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]  # -ww: not cut to the width of a terminal
         listed = subprocess.run(command, capture_output=True, text=True, check=True)
         rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
