@@ -5,7 +5,7 @@ A PACS viewer shows it like any other image of the study. Nothing that identifie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -91,8 +91,32 @@ def draw_page(
     Returns:
         uint8 (H, 1200, 3), RGB, at least 900 pixels high.
     """
-    lines = [piece for line in _lines(document, content, is_verified=is_verified) for piece in _wrapped(line)]
-    text_height = sum(line.size + _GAP for line in lines) + 2 * _MARGIN
+    return _drawn(_lines(document, content, is_verified=is_verified), picture)
+
+
+def draw_rejection(title: str, advice: str) -> NDArray[np.uint8]:
+    """Draw the page of a radiograph that was not assessed, in the current language, without a picture.
+
+    Args:
+        title: reason as a sentence.
+        advice: what to do about it.
+
+    Returns:
+        uint8 (H, 1200, 3), RGB, at least 900 pixels high.
+    """
+    lines = (
+        _Line(gettext("Bone age"), 24, _FAINT),
+        _Line(gettext("Not assessed"), 46, _ALARM, is_bold=True),
+        _Line(title, 22),
+        _Line(advice, 22),
+    )
+    return _drawn(lines, np.zeros((1, 1, 3), dtype=np.uint8))
+
+
+def _drawn(lines: Iterable[_Line], picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a page with a picture on the left, and lines of text on the right, which are wrapped."""
+    wrapped = [piece for line in lines for piece in _wrapped(line)]
+    text_height = sum(line.size + _GAP for line in wrapped) + 2 * _MARGIN
     page = Image.new("RGB", (WIDTH, max(HEIGHT, text_height)), _PAPER)
     hand = Image.fromarray(picture)
     hand.thumbnail((PICTURE_WIDTH, page.height))
@@ -100,7 +124,7 @@ def draw_page(
     hand = hand.resize((round(hand.width * scale), round(hand.height * scale)), Image.Resampling.LANCZOS)
     page.paste(hand, ((PICTURE_WIDTH - hand.width) // 2, (page.height - hand.height) // 2))
     drawing, top = ImageDraw.Draw(page), _MARGIN
-    for line in lines:
+    for line in wrapped:
         _draw(drawing, (PICTURE_WIDTH + _MARGIN, top), line)
         top += line.size + _GAP
     return np.asarray(page, dtype=np.uint8)

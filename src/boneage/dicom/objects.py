@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from boneage import words
-from boneage.dicom.capture import draw_page, secondary_capture
+from boneage.dicom.capture import draw_page, draw_rejection, secondary_capture
 from boneage.dicom.encapsulated import encapsulated_pdf
 from boneage.dicom.identity import ResultKey, check_source
 from boneage.dicom.presentation_state import presentation_state
@@ -98,3 +98,28 @@ def result_objects(
         clinical = clinical_of(document, decided)
         report = structured_report(source, document, clinical, key, now=now, verification=verification)
         yield ResultObject("sr", report)
+
+
+def rejection_object(
+    source: Dataset, key: ResultKey, title: str, advice: str, *, now: datetime, language: str = "en"
+) -> ResultObject:
+    """Return a Secondary Capture which states that a radiograph was not assessed.
+
+    Args:
+        source: data set of the radiograph.
+        key: key of the rejection.
+        title: reason as a sentence in that language.
+        advice: what to do about it.
+        now: moment at which it is made, with a time zone.
+        language: language of the words on the page.
+
+    Raises:
+        Rejection: ``unreadable`` if the radiograph lacks the identifiers to which results are attached.
+    """
+    check_source(source)
+    with words.use_language(language):
+        page = draw_rejection(title, advice)
+    made = secondary_capture(source, key, page, is_verified=False, now=now)
+    made.DerivationDescription = "Statement that the radiograph was not assessed"
+    made.ImageComments = "Not assessed"
+    return ResultObject("sc", made)

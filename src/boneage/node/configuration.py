@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from boneage import strict
 from boneage.errors import ConfigurationError
 from boneage.strict import Bounds, InvalidValueError, Length, Matching, NotEmpty
+from boneage.words import SOURCE_LANGUAGE, languages
 
 AETitle = Annotated[
     str,
@@ -178,12 +179,19 @@ class Delivery:
         to: names of the peers that receive results.
         on_rejection: ``picture`` sends a page that says why a radiograph was not assessed; ``nothing`` sends nothing.
         give_up_hours: attempts at a delivery end after this time, hours.
+        language: language of the words on pages and reports, such as ``de`` or ``pt_BR``.
     """
 
     when: Literal["at_once", "decided"] = "at_once"
     to: tuple[Name, ...] = ()
     on_rejection: Literal["nothing", "picture"] = "nothing"
     give_up_hours: Annotated[float, Bounds(above=0, at_most=24 * 365)] = 72.0
+    language: str = SOURCE_LANGUAGE
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
+        if self.language not in languages():
+            yield "language", f"must be one of {', '.join(languages())}, not {self.language!r}"
 
 
 @dataclass(frozen=True)

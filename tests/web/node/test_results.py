@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 
 import pydicom
@@ -17,6 +18,7 @@ from boneage.web.node import pacs, results, studies
 from boneage.web.node.intake import DatabaseIntake
 from boneage.web.node.models import Delivery, Instance, InstanceState, ResultFile
 from boneage.web.queue import jobs
+from boneage.web.queue.answer import Answer
 from tests.dicom.sources import number_of
 from tests.web.conftest import answer_of_phantom
 from tests.web.node.arrivals import radiograph, received
@@ -25,23 +27,24 @@ pytest.importorskip("highdicom")
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("node")]
 
 
-def assessed(file: bytes) -> Instance:
-    """Take a radiograph, let a worker assess it, and make its result objects."""
-    DatabaseIntake().take(*received(file))
+def assessed(*files: bytes, answer: Callable[[], Answer] | None = None) -> Instance:
+    """Take the radiographs of a study, let a worker assess the preferred one, and return it with its result objects."""
+    for file in files:
+        DatabaseIntake().take(*received(file))
     studies.advance()
-    instance = Instance.objects.get(sop_instance_uid=received(file)[1].sop_instance_uid)
-    finish_assessments()
+    instance = Instance.objects.get(sop_instance_uid=received(files[0])[1].sop_instance_uid)
+    finish_assessments(answer)
     while results.advance("dispatcher"):
         pass
     instance.refresh_from_db()
     return instance
 
 
-def finish_assessments() -> None:
+def finish_assessments(answer: Callable[[], Answer] | None = None) -> None:
     for waiting in Assessment.objects.filter(state=State.QUEUED):
         begun = jobs.begin(str(waiting.pk), "worker")
         assert begun is not None
-        assert jobs.finish(begun, answer_of_phantom(sex=begun.sex))
+        assert jobs.finish(begun, answer_of_phantom(sex=begun.sex) if answer is None else answer())
 
 
 def objects(instance: Instance) -> list[Dataset]:
@@ -141,9 +144,39 @@ def test_bytes_are_stored_once() -> None:
     assert (bytes(upload.data), instance.file) == (file, None)
 
 
+def delivering(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
+    """Change the delivery in the configuration of the node."""
+    usual = pacs.node_configuration()
+    changed = replace(usual, deliver=replace(usual.deliver, **changes))  # type: ignore[arg-type]
+    monkeypatch.setattr(results, "node_configuration", lambda: changed)
+
+
 def test_nothing_before_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     """``when = "decided"`` makes no object of an estimate."""
-    usual = pacs.node_configuration()
-    changed = replace(usual, deliver=replace(usual.deliver, when="decided"))
-    monkeypatch.setattr(results, "node_configuration", lambda: changed)
+    delivering(monkeypatch, when="decided")
     assert objects(assessed(radiograph())) == []
+
+
+@pytest.mark.parametrize(("on_rejection", "modalities"), [("nothing", []), ("picture", ["OT"])])
+def test_rejected_radiograph(monkeypatch: pytest.MonkeyPatch, on_rejection: str, modalities: list[str]) -> None:
+    """A rejected radiograph gives nothing, or a page with the reason, if the study has no other radiograph."""
+    delivering(monkeypatch, on_rejection=on_rejection)
+    reject = partial(Answer, State.REJECTED, "no_hand", "There is no hand.")
+    first = assessed(radiograph(ImageLaterality="L"), radiograph(2, level=1, ImageLaterality="R"), answer=reject)
+    assert (first.state, objects(first)) == (InstanceState.RENDERED, [])
+    studies.advance()
+    finish_assessments(reject)
+    while results.advance("dispatcher"):
+        pass
+    second = Instance.objects.exclude(pk=first.pk).get()
+    made = objects(second)
+    assert (second.state, [one.Modality for one in made]) == (InstanceState.RENDERED, modalities)
+    assert all(one.ImageComments == "Not assessed" for one in made)
+
+
+def test_words_in_language_of_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another language gives other objects."""
+    english = list(results.render(assessed(radiograph())))
+    delivering(monkeypatch, language="de")
+    german = list(results.render(Instance.objects.select_related("assessment__case").get()))
+    assert not {one.sop_instance_uid for one in english} & {one.sop_instance_uid for one in german}

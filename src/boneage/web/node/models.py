@@ -146,7 +146,7 @@ class Delivery(models.Model):
     stored_at = models.DateTimeField(null=True)
     sent_class_uid = models.CharField(max_length=_UID, blank=True)
     sent_instance_uid = models.CharField(max_length=_UID, blank=True)
-    """UIDs as they were sent: those of the file, or of a simpler class of report (`boneage.node.fall_back`)."""
+    """UIDs as they were sent: those of the file, or of a simpler class of report (`boneage.node.result_classes`)."""
 
     # Storage commitment
     commit_due_at = models.DateTimeField(null=True)

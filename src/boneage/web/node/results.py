@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from io import BytesIO
 
 import cv2
@@ -18,16 +19,21 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone, translation
+from django.utils.translation import to_language
 from numpy.typing import NDArray
+from pydicom import Dataset
 
-from boneage.dicom.objects import KINDS, Kind, ResultObject, result_objects
+from boneage.dicom.identity import ResultKey
+from boneage.dicom.objects import KINDS, Kind, ResultObject, rejection_object, result_objects
 from boneage.dicom.structured_report import Verification
 from boneage.explain import overlay
 from boneage.files import sha256_of
 from boneage.reading.dicom.object import parse_object
 from boneage.reading.facts import ReadLimits
+from boneage.web import texts
 from boneage.web.cases.earlier import decided
 from boneage.web.cases.exports import last_decision
+from boneage.web.installation import bundle
 from boneage.web.models import BOTH, FINAL, Assessment, Decision, PictureKind, State, User, configuration
 from boneage.web.node import outbox
 from boneage.web.node.models import RENDERING_FAILED, Instance, InstanceState, ResultFile
@@ -174,26 +180,60 @@ def render(instance: Instance) -> Iterator[Rendered]:
     assessment = instance.assessment
     file = file_of(instance)
     kinds = wanted_kinds()
-    if assessment is None or file is None or not kinds or assessment.state != State.DONE or assessment.sex == BOTH:
+    if assessment is None or file is None or not kinds or assessment.sex == BOTH:
         return
+    deliver = node_configuration().deliver
+    source = parse_object(file, ReadLimits(max_bytes=max(len(file), configuration().radiograph_bytes)))
+    with translation.override(to_language(deliver.language)):
+        if assessment.state == State.DONE:
+            yield from map(Rendered.of, _results(instance, assessment, source, kinds))
+        elif "sc" in kinds and deliver.on_rejection == "picture" and _is_last(instance):
+            yield Rendered.of(_rejection(assessment, source))
+
+
+def _results(instance: Instance, assessment: Assessment, source: Dataset, kinds: list[Kind]) -> Iterator[ResultObject]:
+    """Yield the result objects of a finished assessment."""
     decision = _decision_of(assessment)
     deliver = node_configuration().deliver
     if decision is None and deliver.when == "decided":
         return
     made_at = (assessment.finished_at or assessment.submitted_at) if decision is None else decision.decided_at
-    source = parse_object(file, ReadLimits(max_bytes=max(len(file), configuration().radiograph_bytes)))
-    with translation.override("en"):
-        objects = result_objects(
-            source,
-            assessment.finished,
-            picture_of(assessment),
-            now=timezone.localtime(made_at),
-            kinds=kinds,
-            verification=None if decision is None else _verification(instance, assessment, decision),
-            decision="" if decision is None else str(decision.pk),
-            pdf=lambda: pdf_bytes(assessment),
-        )
-        yield from map(Rendered.of, objects)
+    yield from result_objects(
+        source,
+        assessment.finished,
+        picture_of(assessment),
+        now=timezone.localtime(made_at),
+        kinds=kinds,
+        language=deliver.language,
+        verification=None if decision is None else _verification(instance, assessment, decision),
+        decision="" if decision is None else str(decision.pk),
+        pdf=lambda: pdf_bytes(assessment),
+    )
+
+
+def _rejection(assessment: Assessment, source: Dataset) -> ResultObject:
+    """Return the page which states why a radiograph was not assessed."""
+    language, manifest = node_configuration().deliver.language, bundle().manifest
+    reason = texts.rejection(assessment.code)
+    key = ResultKey(
+        source_uid=str(source.SOPInstanceUID),
+        source_sha256=assessment.radiograph_sha256,
+        bundle=f"{manifest.name} {manifest.version}",
+        program=version("boneage"),
+        sex=assessment.sex,
+        age_months=None,
+        decision=assessment.code,
+        language=language,
+    )
+    now = timezone.localtime(assessment.finished_at or assessment.submitted_at)
+    return rejection_object(source, key, reason["title"], reason["advice"], now=now, language=language)
+
+
+def _is_last(instance: Instance) -> bool:
+    """Return whether no other radiograph of the study was read, or may be read instead."""
+    others = Instance.objects.filter(study_uid=instance.study_uid).exclude(pk=instance.pk)
+    others = others.exclude(state=InstanceState.SKIPPED).exclude(assessment__state__in=[State.REJECTED, State.FAILED])
+    return not others.exists()
 
 
 def wanted_kinds() -> list[Kind]:
