@@ -44,7 +44,7 @@ from tests.web.node.arrivals import HOSPITAL, configured, radiograph
 LONGEST_SECONDS = 2 * 3600
 QUIET_SECONDS = 1
 COMMITMENT_SECONDS = 20
-"""Longest wait for the PACS to commit to the last results. What a kill interrupted is only queried after a day."""
+"""Longest wait for the PACS to commit to the last results. An interrupted commitment is only queried after a day."""
 ROOT = "1.2.826.0.1.3680043.2.1125.77"
 MODALITY = NodeSettings(ae_title="DXROOM1", timeout_seconds=10)
 _PREAMBLE_BYTES = 132
@@ -180,20 +180,20 @@ def _run(
         one.start()
     last_report = 0.0
     while time.monotonic() - begun < LONGEST_SECONDS:
-        reports = _asked(lambda: _of("Delivery").filter(result__kind="sr", state__in=_SETTLED).count())
+        reports = _queried(lambda: _of("Delivery").filter(result__kind="sr", state__in=_SETTLED).count())
         if due and reports >= due[0][0] and kill(due[0][1], service, orthanc, chance):
             outcome.kills[due.pop(0)[1]] += 1
         if time.monotonic() - last_report > 15:
             last_report = time.monotonic()
             line = f"{len(outcome.acknowledged)} acknowledged, {reports} reports, killed {dict(outcome.kills)}"
             print(f"{last_report - begun:5.0f} s: {line}", file=sys.stderr, flush=True)
-        if not due and reports >= arguments.radiographs and not _asked(_under_way):
+        if not due and reports >= arguments.radiographs and not _queried(_under_way):
             break
         time.sleep(chance.uniform(0.1, 0.6))
     stopping.set()
     outcome.seconds = time.monotonic() - begun
     ends = time.monotonic() + COMMITMENT_SECONDS
-    while time.monotonic() < ends and _asked(lambda: _of("Delivery").filter(state="stored").count()):
+    while time.monotonic() < ends and _queried(lambda: _of("Delivery").filter(state="stored").count()):
         time.sleep(0.5)
 
 
@@ -208,7 +208,7 @@ def _under_way() -> int:
     return int(_of("Delivery").exclude(state__in=_SETTLED).count() + _of("Instance").filter(state__in=states).count())
 
 
-def _asked(ask: Callable[[], int]) -> int:
+def _queried(ask: Callable[[], int]) -> int:
     """Return the result of a query; 1 while the database is unreachable."""
     try:
         return ask()

@@ -99,7 +99,7 @@ def draw_rejection(title: str, advice: str) -> NDArray[np.uint8]:
 
     Args:
         title: reason as a sentence.
-        advice: what to do about it.
+        advice: the remedy as a sentence.
 
     Returns:
         uint8 (H, 1200, 3), RGB, at least 900 pixels high.

@@ -109,7 +109,7 @@ def rejection_object(
         source: data set of the radiograph.
         key: key of the rejection.
         title: reason as a sentence in that language.
-        advice: what to do about it.
+        advice: the remedy as a sentence.
         now: moment at which it is made, with a time zone.
         language: language of the words on the page.
 
