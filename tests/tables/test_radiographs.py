@@ -114,7 +114,7 @@ def test_read_list_bad_sex_and_paths(tmp_path: Path) -> None:
     """Lists keep a bad sex and resolve paths."""
     table = tmp_path / "list.csv"
     table.write_text("image,sex,note\na.png,F,x\n/abs/b.dcm,unknown,\nc.png,,\n")
-    radiographs = read_list(table)
+    radiographs = read_list(table).radiographs
     assert [radiograph.image for radiograph in radiographs] == [
         tmp_path / "a.png",
         Path("/abs/b.dcm"),
@@ -127,7 +127,7 @@ def test_read_list_row_without_path(tmp_path: Path) -> None:
     """A row without a path is kept, and rejected on its own."""
     table = tmp_path / "list.csv"
     table.write_text("Image,Sex\n,F\nhalf/a.png,M\n")
-    radiographs = read_list(table)
+    radiographs = read_list(table).radiographs
     assert [(radiograph.image_text, radiograph.sex_text) for radiograph in radiographs] == [
         ("", "F"),
         ("half/a.png", "M"),
@@ -135,6 +135,41 @@ def test_read_list_row_without_path(tmp_path: Path) -> None:
     with pytest.raises(Rejection) as caught:
         read_radiograph(radiographs[0].image)
     assert caught.value.code == "not_found"
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_read_list_rsna_layout(tmp_path: Path, has_folder: bool) -> None:
+    """RSNA's own table is a list as it is: its labels are not used, and a bad sex is kept."""
+    table = tmp_path / "test.csv"
+    table.write_text("Case ID,id,male,boneage,birth_date\n7,1,True,90,2012-01-02\n8,2,False,,\n9,3,unknown,,\n")
+    if has_folder:
+        (tmp_path / "test").mkdir()
+    folder = tmp_path / "test" if has_folder else tmp_path
+    content = read_list(table)
+    assert [(one.image, one.sex_text) for one in content.radiographs] == [
+        (folder / "1.png", "M"),
+        (folder / "2.png", "F"),
+        (folder / "3.png", "unknown"),
+    ]
+    assert str(content.radiographs[0].birth_date) == "2012-01-02"
+    assert content.unused_columns == ("Case ID",)
+
+
+@pytest.mark.parametrize("header", ["image,male", "id,sex", "file,sex"])
+def test_read_list_without_its_columns(tmp_path: Path, header: str) -> None:
+    """Half of a layout is none: the missing column is named."""
+    table = tmp_path / "list.csv"
+    table.write_text(f"{header}\na,F\n")
+    with pytest.raises(TableError) as caught:
+        read_list(table)
+    assert caught.value.code == "table_columns"
+
+
+def test_read_list_names_unused_columns(tmp_path: Path) -> None:
+    """A misspelt column would otherwise be passed over in silence."""
+    table = tmp_path / "list.csv"
+    table.write_text("image,sex,birthdate,Age\na.png,F,2012-01-02,9y\n")
+    assert read_list(table).unused_columns == ("birthdate",)
 
 
 def test_read_radiographs_in_years(tmp_path: Path) -> None:

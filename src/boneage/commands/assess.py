@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import date
@@ -19,6 +18,7 @@ from boneage.commands.assess_options import (
     checked_language,
     checked_sex,
 )
+from boneage.commands.batch_items import batch_items
 from boneage.commands.each_radiograph import exit_status, sigterm_interrupts, summary, unforeseen
 from boneage.commands.progress import ProgressLine, quiet_option
 from boneage.commands.resume import BatchItem, errors_of, left_to_do
@@ -27,13 +27,12 @@ from boneage.file_names import printable_name, shown
 if TYPE_CHECKING:
     from boneage.atlas import Atlas
     from boneage.bundle.bundle import Bundle
-    from boneage.clinical.ages import ChronologicalAge, StatedAge
+    from boneage.clinical.ages import ChronologicalAge
     from boneage.commands.report_folder import ReportFolder
     from boneage.errors import BoneageError
     from boneage.explain import Evidence
     from boneage.report.report import Outcome
     from boneage.tables.appended_table import AppendedTable
-    from boneage.tables.radiographs import ListedRadiograph
 
 _STOPPED = 130
 
@@ -89,7 +88,8 @@ Standard error has one line with a stable code for each rejected radiograph, and
     "--list",
     "listed",
     type=click.Path(readable=False, path_type=Path),
-    help="CSV table with the columns image,sex, instead of FILES. It may have the columns birth_date,study_date,age.",
+    help="CSV table with the columns image,sex, or id,male in RSNA's layout, instead of FILES. It may have the columns"
+    " birth_date,study_date,age; others are named in a warning.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object for each radiograph, each on its own line."
@@ -192,7 +192,7 @@ def assess(  # click passes options by name
 
     if stated_age is not None and (birth_date is not None or study_date is not None):
         raise click.UsageError("Give --age, or --birth-date and --study-date, but not both.")
-    items = _items(files, sex, listed, StatedAge(birth_date, study_date, stated_age))
+    items = batch_items(files, sex, listed, StatedAge(birth_date, study_date, stated_age))
     inputs = [*(item.path for item in items), *([listed] if listed else [])]
     _reject_overwriting(table, inputs, out)
     if report_text and as_json:
@@ -231,65 +231,7 @@ def assess(  # click passes options by name
     return _STOPPED
 
 
-# --- radiographs to assess ------------------------------------------------------------------------------------------
-
-
-def _items(files: Sequence[str], sex: str | None, listed: Path | None, age: StatedAge) -> list[BatchItem]:
-    from boneage.clinical.ages import StatedAge
-
-    if listed is not None:
-        if files or sex is not None:
-            raise click.UsageError("--list gives the radiographs and their sexes; leave out FILES and --sex.")
-        if age != StatedAge():
-            raise click.UsageError("--list gives dates and ages in its columns; leave out the options for them.")
-        from boneage.tables.radiographs import read_list
-
-        return [_listed_item(one) for one in read_list(listed)]
-    if not files:
-        raise click.UsageError("Give FILES with --sex, or --list.")
-    folder = next((file for file in files if os.path.isdir(file)), None)  # noqa: PTH112 - Path raises for some
-    if folder is not None:
-        is_empty = not any(path.is_file() for path in Path(folder).iterdir())
-        remedy = "It has no files." if is_empty else f"Give its files: {Path(folder) / '*'}"
-        raise click.UsageError(f"{folder} is a folder. {remedy}")
-    if sex is None:
-        raise click.UsageError(
-            f"Give the sex, --sex F, M or both: it is required and never guessed.{_declared_sex(files)}"
-        )
-    return [BatchItem(Path(file), printable_name(file), sex, age) for file in files]
-
-
-def _listed_item(listed: ListedRadiograph) -> BatchItem:
-    """Return a row of a list with the image's name as written in the list, unless it is unsafe to print.
-
-    Raises:
-        TableError: ``table_value`` for an age that cannot be read.
-    """
-    from boneage.clinical.ages import StatedAge, parse_written_age
-    from boneage.clinical.errors import ClinicalError
-    from boneage.errors import TableError
-
-    text = listed.image_text
-    try:
-        age = parse_written_age(listed.age_text) if listed.age_text else None
-    except ClinicalError as error:
-        raise TableError(
-            "table_value", f"The age {listed.age_text!r} of {shown(text)} cannot be read. {error.message}"
-        ) from None
-    stated = StatedAge(listed.birth_date, listed.study_date, age)
-    return BatchItem(listed.image, text if shown(text) == text else printable_name(text), listed.sex_text, stated)
-
-
-def _declared_sex(files: Sequence[str]) -> str:
-    """Return a sentence with the sex that the first file declares; empty if it declares none."""
-    from boneage.errors import Rejection
-    from boneage.reading.radiograph import read_radiograph
-
-    try:
-        sex = read_radiograph(files[0]).facts.sex
-    except Rejection:
-        return ""  # the rejection is reported when the radiograph is assessed
-    return "" if sex is None else f" The file {Path(files[0]).name} declares {sex.value}."
+# --- outputs that must not be overwritten ----------------------------------------------------------------------------
 
 
 def _reject_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | None) -> None:

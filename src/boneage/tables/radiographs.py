@@ -25,6 +25,8 @@ LARGEST_AGE_MONTHS = 240.0
 _SEX_OF_MALE = {"true": Sex.MALE, "false": Sex.FEMALE}
 _REQUIRED_COLUMNS = ("id", "boneage", "male")
 _OPTIONAL_COLUMNS = ("split", "image")
+_LIST_COLUMNS = ("image", "sex")
+_AGE_COLUMNS = ("birth_date", "study_date", "age")
 _MISSING_SHOWN = 3
 
 
@@ -68,6 +70,19 @@ class ListedRadiograph:
     birth_date: date | None = None
     study_date: date | None = None
     age_text: str = ""
+
+
+@dataclass(frozen=True)
+class RadiographList:
+    """A list of radiographs to assess.
+
+    Attributes:
+        radiographs: The rows, in the order of the table.
+        unused_columns: Columns that the list has and nothing reads.
+    """
+
+    radiographs: tuple[ListedRadiograph, ...]
+    unused_columns: tuple[str, ...]
 
 
 def read_radiographs(csv: Path, images: Path | None = None) -> list[LabelledRadiograph]:
@@ -127,29 +142,48 @@ def _reject_missing_images(csv: Path, folder: Path, radiographs: Sequence[Labell
         )
 
 
-def read_list(csv: Path) -> list[ListedRadiograph]:
+def read_list(csv: Path) -> RadiographList:
     """Read a list of radiographs to assess. Rows without a path or a sex are kept: each is rejected on its own.
 
     Args:
-        csv: Table with the columns ``image`` and ``sex``. Paths are absolute or relative to the table. If no such file
-            exists, the escapes of :func:`boneage.file_names.printable_name` are resolved. The columns ``birth_date``
-            and ``study_date`` (``YYYY-MM-DD``) and ``age`` may be present, with empty cells.
+        csv: Table with the columns ``image`` and ``sex``, or in RSNA's layout with ``id`` and ``male``. Paths are
+            absolute or relative to the table. If no such file exists, the escapes of
+            :func:`boneage.file_names.printable_name` are resolved. In RSNA's layout the file is ``<id>.png`` in the
+            folder of the table's name, or in the table's own folder if there is none. The columns ``birth_date`` and
+            ``study_date`` (``YYYY-MM-DD``) and ``age`` may be present, with empty cells.
 
     Raises:
         TableError: The errors of :func:`boneage.tables.csv_table.read_rows`; ``table_value`` for a cell that is no
             date.
     """
-    return [
-        ListedRadiograph(
-            _listed_path(csv.parent, row.cells["image"]),
-            row.cells["sex"],
-            row.cells["image"],
-            _listed_date(row, "birth_date"),
-            _listed_date(row, "study_date"),
-            row.cells.get("age", ""),
-        )
-        for row in read_rows(csv, ("image", "sex"), ("birth_date", "study_date", "age"))
-    ]
+    known: tuple[str, ...] = (*_LIST_COLUMNS, *_AGE_COLUMNS, *_REQUIRED_COLUMNS)
+    rows = read_rows(csv, (), known)
+    cells = rows[0].cells
+    is_rsna = {"id", "male"} <= cells.keys() and not set(_LIST_COLUMNS) <= cells.keys()
+    if not is_rsna:
+        rows, known = read_rows(csv, _LIST_COLUMNS, _AGE_COLUMNS), (*_LIST_COLUMNS, *_AGE_COLUMNS)
+    return RadiographList(
+        tuple(_listed(row, csv, is_rsna) for row in rows), tuple(column for column in cells if column not in known)
+    )
+
+
+def _listed(row: Row, csv: Path, is_rsna: bool) -> ListedRadiograph:
+    cells = row.cells
+    if is_rsna:
+        named = csv.with_suffix("")
+        folder, image = named if named.is_dir() else csv.parent, cells.get("image") or f"{cells['id']}.png"
+        sex = _SEX_OF_MALE.get(cells["male"].lower())
+        sex_text = cells["male"] if sex is None else sex.value
+    else:
+        folder, image, sex_text = csv.parent, cells["image"], cells["sex"]
+    return ListedRadiograph(
+        _listed_path(folder, image),
+        sex_text,
+        image,
+        _listed_date(row, "birth_date"),
+        _listed_date(row, "study_date"),
+        cells.get("age", ""),
+    )
 
 
 def _listed_date(row: Row, column: str) -> date | None:
