@@ -157,7 +157,7 @@ def test_read_list_rsna_layout(tmp_path: Path, has_folder: bool) -> None:
 
 @pytest.mark.parametrize("header", ["image,male", "id,sex", "file,sex"])
 def test_read_list_without_its_columns(tmp_path: Path, header: str) -> None:
-    """Half of a layout is none: the missing column is named."""
+    """Half of a layout is rejected, and the missing column is named."""
     table = tmp_path / "list.csv"
     table.write_text(f"{header}\na,F\n")
     with pytest.raises(TableError) as caught:

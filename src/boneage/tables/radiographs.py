@@ -156,14 +156,14 @@ def read_list(csv: Path) -> RadiographList:
         TableError: The errors of :func:`boneage.tables.csv_table.read_rows`; ``table_value`` for a cell that is no
             date.
     """
-    known: tuple[str, ...] = (*_LIST_COLUMNS, *_AGE_COLUMNS, *_REQUIRED_COLUMNS)
-    rows = read_rows(csv, (), known)
+    columns: tuple[str, ...] = (*_LIST_COLUMNS, *_AGE_COLUMNS, *_REQUIRED_COLUMNS)
+    rows = read_rows(csv, (), columns)
     cells = rows[0].cells
     is_rsna = {"id", "male"} <= cells.keys() and not set(_LIST_COLUMNS) <= cells.keys()
     if not is_rsna:
-        rows, known = read_rows(csv, _LIST_COLUMNS, _AGE_COLUMNS), (*_LIST_COLUMNS, *_AGE_COLUMNS)
+        rows, columns = read_rows(csv, _LIST_COLUMNS, _AGE_COLUMNS), (*_LIST_COLUMNS, *_AGE_COLUMNS)
     return RadiographList(
-        tuple(_listed(row, csv, is_rsna) for row in rows), tuple(column for column in cells if column not in known)
+        tuple(_listed(row, csv, is_rsna) for row in rows), tuple(column for column in cells if column not in columns)
     )
 
 
