@@ -20,6 +20,7 @@ _COMMANDS = {
     "serve": "Serve the web pages and the REST API.",
     "worker": "Assess radiographs for a service on another machine.",
     "accounts": "Change accounts of a service on its own machine.",
+    "audit-log": "Send the audit log of a service to other systems.",
     "pacs": "Write results as DICOM objects, and check the connection to a PACS.",
     "doctor": "Print what is installed, and check it on a reference plate.",
     "bundle": "List, show and check model bundles.",
@@ -83,7 +84,8 @@ class LazyGroup(click.Group):
         """Import the command."""
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(import_module(f"boneage.commands.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(import_module(f"boneage.commands.{name}"), name)
         assert isinstance(command, click.Command)  # noqa: S101  # narrows the type; a wrong table is a bug
         return command
 

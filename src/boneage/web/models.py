@@ -456,6 +456,15 @@ class AuditEvent(models.Model):
         raise AppendOnlyError("audit events are never deleted")
 
 
+class AuditExport(models.Model):
+    """Place in the audit log up to which a destination has received it (`boneage.web.accounts.audit_export`)."""
+
+    destination = models.CharField(max_length=255, unique=True)
+    last_event = models.BigIntegerField(default=0)
+    """Number of the last event that was sent."""
+    at = models.DateTimeField(default=timezone.now)
+
+
 class Scope(models.TextChoices):
     """Scopes of a token. Each scope includes those before it; the user's role limits it further."""
 

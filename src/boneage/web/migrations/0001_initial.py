@@ -134,6 +134,15 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="AuditExport",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("destination", models.CharField(max_length=255, unique=True)),
+                ("last_event", models.BigIntegerField(default=0)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+        ),
+        migrations.CreateModel(
             name="Case",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
