@@ -355,6 +355,15 @@ def test_listener_drops_flood_of_connections(shared: tuple[Listener, MemoryIntak
     wait_for(lambda: is_served(listener))
 
 
+def test_listener_forgets_closed_connections() -> None:
+    """Connections that end at once, such as the checks of a monitor, take no places until the timeout."""
+    with listening(MemoryIntake(), timeout_seconds=60.0) as listener:
+        for number in range(100):
+            with connection(listener) as opened:
+                opened.sendall(pdu(P_DATA, b"x")[: 20 * (number % 2)])
+        wait_for(lambda: is_served(listener), 3.0)
+
+
 def test_listener_closes_silent_association() -> None:
     """An association without messages is aborted."""
     with listening(MemoryIntake(), idle_seconds=1.0) as listener, raw_association(listener):

@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 from importlib.metadata import version
+from typing import Any, cast
 
 from pydicom.uid import UID
 from pynetdicom import AE, _config
@@ -44,6 +45,8 @@ _MOST_REPORTS = 100
 """Reports on an association of the node's own. Each of them is served by a thread."""
 _MALFORMED = "Evt19"
 """Event of a unit that is unrecognised or invalid (PS3.8, 9.2)."""
+_IDLE = "Sta1"
+"""State without a connection (PS3.8, 9.2.1)."""
 _POLL_SECONDS = 0.005
 """Pause of a connection's thread when nothing has arrived. pynetdicom's 1 ms keeps an idle association busy."""
 
@@ -113,6 +116,9 @@ class BoundedStates(StateMachine):
         except Exception as error:  # an invalid event, or a unit that turns out to be malformed
             logger.warning("a connection ends with an error (%s)", type(error).__name__)
             close(self.dul.assoc)
+        if self.current_state == _IDLE and self.dul.assoc.is_acceptor:
+            # The connection is over. The thread that waits for a request would otherwise wait until its timeout.
+            self.dul.to_user_queue.put(cast(Any, None))
 
 
 class BoundedMessages(DIMSEServiceProvider):
