@@ -46,7 +46,7 @@ class Verification:
 
     Attributes:
         decided: bone age that counts.
-        reader: name of the physician, DICOM person name ``Family^Given``.
+        reader: name of the physician, DICOM person name ``Family^Given``, with a credential as its suffix.
         organization: organization of the physician.
         predecessor: data set of the report before the decision, if one was made.
     """

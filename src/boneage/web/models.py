@@ -59,6 +59,8 @@ class User(AbstractUser):
     """
     sign_on = models.CharField(max_length=512, null=True, unique=True, editable=False)
     """Identity at the provider of single sign-on (`boneage.web.accounts.sign_on`); None for a local account."""
+    credential = models.CharField(max_length=64, blank=True, default="")
+    """Qualification that stands behind the name on reports, such as "MD, paediatric radiologist"."""
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the user; a new user's name gets its appearance."""
@@ -69,6 +71,11 @@ class User(AbstractUser):
         """Return True if this user has this role or a higher one."""
         order = list(Role)
         return self.is_active and order.index(Role(self.role)) >= order.index(role)
+
+    @property
+    def signature(self) -> str:
+        """Return the name on reports: the full name, or the name of the account, with the credential."""
+        return ", ".join(filter(None, (self.get_full_name() or self.username, self.credential)))
 
     @property
     def is_local(self) -> bool:

@@ -17,7 +17,9 @@ from pytest_django.fixtures import Settings
 from boneage.web.accounts import users
 from boneage.web.accounts.audit import Action, record
 from boneage.web.accounts.setup import create_administrator
-from boneage.web.models import ApiToken, AuditEvent, BrowserSession, Role, User
+from boneage.web.cases.decisions import DecisionInput, decide
+from boneage.web.models import ApiToken, Assessment, AuditEvent, BrowserSession, Case, Role, User, Verdict
+from boneage.web.node.results import person_name
 from boneage.web.views import administration
 from tests.web.conftest import PASSWORD
 
@@ -368,17 +370,36 @@ def test_role_deactivation_and_return(clinic: None, log_in: Callable[..., Client
     assert client.get(reverse("user", args=[10**6])).status_code == 404
 
 
-def test_full_name_stands_on_reports(clinic: None, log_in: Callable[..., Client]) -> None:
-    """An administrator gives a user the name for reports; the log names the account only."""
+def test_signature_stands_on_reports(
+    clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
+) -> None:
+    """An administrator gives a user the name and credential for reports and pages; the log names the account only."""
     client = log_in(Role.ADMINISTRATOR, "ada")
     rhea = User.objects.create_user("rhea", password=PASSWORD)
     address = reverse("user", args=[rhea.pk])
-    client.post(address, {"do": "full_name", "full_name": " Dr. Rhea Weiß "})
-    client.post(address, {"do": "full_name", "full_name": "x" * 151})
+    assert rhea.signature == "rhea"
+    client.post(address, {"do": "signature", "full_name": " Dr. Rhea Weiß ", "credential": "MD, radiologist"})
+    client.post(address, {"do": "signature", "full_name": "x" * 151})
+    client.post(address, {"do": "signature", "full_name": "Rhea", "credential": "MD^PhD"})
     rhea.refresh_from_db()
-    assert rhea.get_full_name() == "Dr. Rhea Weiß"
-    assert "Dr. Rhea Weiß" in client.get(address).content.decode()
-    assert AuditEvent.objects.get().detail == {"change": "full_name", "name": "rhea"}
+    assert rhea.signature == "Dr. Rhea Weiß, MD, radiologist"
+    assert "MD, radiologist" in client.get(address).content.decode()
+    assert AuditEvent.objects.get().detail == {"change": "signature", "name": "rhea"}
+    assessment = done_assessment(case=Case.objects.create(reference="child 1", sex="F"), submitted_by=rhea)
+    decide(assessment, DecisionInput(Verdict.ACCEPTED), rhea)
+    for name in ("result", "report"):
+        page = client.get(reverse(name, args=[assessment.pk])).content.decode()
+        assert "Dr. Rhea Weiß, MD, radiologist" in page, name
+    assert person_name(rhea) == "Weiß^Dr. Rhea^^^MD, radiologist"
+
+
+def test_name_from_provider_stays(clinic: None, log_in: Callable[..., Client]) -> None:
+    """The name of a user of single sign-on comes from the provider; the credential is given here."""
+    client = log_in(Role.ADMINISTRATOR, "ada")
+    anna = User.objects.create_user("anna", last_name="Anna Meyer", sign_on="https://login.example 7")
+    client.post(reverse("user", args=[anna.pk]), {"do": "signature", "full_name": "Other", "credential": "MD"})
+    anna.refresh_from_db()
+    assert anna.signature == "Anna Meyer, MD"
 
 
 def test_last_administrator_stays(clinic: None, log_in: Callable[..., Client]) -> None:

@@ -8,6 +8,7 @@ from django import forms
 from django.contrib.auth import authenticate
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.core.validators import RegexValidator
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -197,10 +198,17 @@ class RoleOf(forms.Form):
     role = forms.ChoiceField(label=_("Role"), choices=Role.choices)
 
 
-class FullNameOf(forms.Form):
-    """Name of a user as it stands on reports."""
+class SignatureOf(forms.Form):
+    """Name and credential of a user as they stand on reports."""
 
     full_name = forms.CharField(label=_("Full name on reports"), required=False, max_length=150)
+    credential = forms.CharField(
+        label=_("Credential"),
+        required=False,
+        max_length=64,
+        help_text=_("Such as: MD, paediatric radiologist"),
+        validators=[RegexValidator(r"^[^\\^=]*$", _("Use no \\, ^ and =."))],
+    )
 
 
 _NAMES = {"list": "users", "autocomplete": "off"}

@@ -117,10 +117,19 @@ def set_role(by: User, user: User, role: Role) -> None:
 
 
 @transaction.atomic
-def set_full_name(by: User, user: User, full_name: str) -> None:
-    """Set the name that stands on reports; an empty one leaves the name of the account there."""
-    User.objects.filter(pk=user.pk).update(first_name="", last_name=full_name)
-    record(by, Action.USER_CHANGED, user, change="full_name", name=user.username)
+def set_signature(by: User, user: User, full_name: str, credential: str) -> None:
+    """Set the full name and the credential that stand on reports.
+
+    Args:
+        by: an administrator.
+        user: the user.
+        full_name: the name; an empty one leaves the name of the account there. With single sign-on, the provider gives
+            the name, and this one is ignored.
+        credential: the qualification, or empty.
+    """
+    values = {"credential": credential, **({"first_name": "", "last_name": full_name} if user.is_local else {})}
+    User.objects.filter(pk=user.pk).update(**values)
+    record(by, Action.USER_CHANGED, user, change="signature", name=user.username)
 
 
 @transaction.atomic

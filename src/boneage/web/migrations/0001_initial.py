@@ -87,6 +87,7 @@ class Migration(migrations.Migration):
                 ("password_expires_at", models.DateTimeField(editable=False, null=True)),
                 ("appearance", models.CharField(editable=False, max_length=150, unique=True)),
                 ("sign_on", models.CharField(editable=False, max_length=512, null=True, unique=True)),
+                ("credential", models.CharField(blank=True, default="", max_length=64)),
                 (
                     "groups",
                     models.ManyToManyField(

@@ -291,12 +291,18 @@ def _verification(instance: Instance, assessment: Assessment, decision: Decision
 
 
 def person_name(user: User | None) -> str:
-    """Return the name of a physician as DICOM writes it, ``Family^Given``; the name of the account without a full one.
+    """Return the name of a physician as DICOM writes it, ``Family^Given^^^Credential``; the name of the account without
+    a full one.
 
     Args:
         user: the physician; None if the account was deleted, whose name is ``Unknown^``.
     """
     if user is None:
         return "Unknown^"
-    *given, family = (user.get_full_name() or user.username).split()
-    return f"{family}^{' '.join(given)}"
+    *given, family = _component(user.get_full_name() or user.username).split() or [user.username]
+    return f"{family}^{' '.join(given)}" + (f"^^^{_component(user.credential)}" if user.credential else "")
+
+
+def _component(text: str) -> str:
+    """Return a text without the characters that separate the parts of a person name (PS3.5, 6.2)."""
+    return text.translate(str.maketrans("^=\\", "   "))

@@ -136,7 +136,7 @@ def _decision(assessment: Assessment) -> Iterator[str]:
             gettext("Accepted on %(when)s: %(age)s") if accepted else gettext("Corrected on %(when)s: %(age)s")
         ) % values
     else:
-        values["name"] = name_of(decision.decided_by)
+        values["name"] = decision.decided_by.signature
         sentence = (
             gettext("Accepted by %(name)s on %(when)s: %(age)s")
             if accepted

@@ -18,7 +18,7 @@ from boneage.web.accounts import second_factor, sessions
 from boneage.web.accounts import users as accounts
 from boneage.web.accounts.access import for_role, member_of
 from boneage.web.accounts.audit import SYSTEM, TITLES, Action, record
-from boneage.web.accounts.forms import AuditFilter, FullNameOf, NewUser, RoleOf, account_error
+from boneage.web.accounts.forms import AuditFilter, NewUser, RoleOf, SignatureOf, account_error
 from boneage.web.chronological_age import midnight, midnight_after
 from boneage.web.models import AuditEvent, Role, User
 from boneage.web.report.downloads import csv_table
@@ -73,7 +73,7 @@ def user(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "shown": shown,
         "form": RoleOf(initial={"role": shown.role}),
-        "name_form": FullNameOf(initial={"full_name": shown.get_full_name()}),
+        "signature_form": SignatureOf(initial={"full_name": shown.get_full_name(), "credential": shown.credential}),
         "password": password,
         "tokens": accounts.tokens_in_use(shown),
         "sessions": sessions.of_user(shown),
@@ -84,7 +84,7 @@ def user(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _change(request: HttpRequest, by: User, shown: User) -> None:
     action = request.POST.get("do")
-    role, full_name = RoleOf(request.POST), FullNameOf(request.POST)
+    role, signature = RoleOf(request.POST), SignatureOf(request.POST)
     if action == "deactivate":
         accounts.deactivate(by, shown)
         messages.success(
@@ -102,9 +102,11 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
     elif action == "second_factor":
         second_factor.remove(by, shown)
         messages.success(request, gettext("The second factor has been reset. The sessions of the user have ended."))
-    elif action == "full_name" and full_name.is_valid():
-        accounts.set_full_name(by, shown, full_name.cleaned_data["full_name"])
-        messages.success(request, gettext("The name has been changed."))
+    elif action == "signature" and signature.is_valid():
+        accounts.set_signature(by, shown, **signature.cleaned_data)
+        messages.success(request, gettext("The name on reports has been changed."))
+    elif action == "signature":
+        messages.error(request, gettext("The name on reports is not valid."))
     elif action == "role" and role.is_valid():
         accounts.set_role(by, shown, Role(role.cleaned_data["role"]))
         messages.success(request, gettext("The role has been changed."))
