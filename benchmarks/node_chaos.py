@@ -3,8 +3,8 @@
     python benchmarks/node_chaos.py --radiographs 200 --kills 30                  # SQLite in a temporary folder
     python benchmarks/node_chaos.py --radiographs 200 --kills 30 --database URL   # an empty database of PostgreSQL
 
-Modalities send drawn radiographs, each of a patient and study of its own, over several associations at a time, and send
-again what was not acknowledged, as modalities do. A real Orthanc receives the results and commits to them. Listener,
+Modalities send radiographs (an average hand of the atlas), each of a patient and study of its own, over several
+associations at a time, and send again what was not acknowledged, as modalities do. A real Orthanc receives the results and commits to them. Listener,
 dispatcher, a worker, the supervisor and Orthanc are killed at random moments (SIGKILL); the last two are started again.
 
 At the end, every acknowledged radiograph must be in one final state, and the PACS must hold one structured report and
@@ -66,6 +66,7 @@ class Outcome:
 
     Attributes:
         acknowledged: SOP Instance UIDs that the node acknowledged.
+        reports: number of structured reports that are stored.
         repeats: number of radiographs that were sent again, by reason.
         kills: number of kills by victim.
         instances: number of instances by state.
@@ -77,6 +78,7 @@ class Outcome:
     """
 
     acknowledged: set[str] = field(default_factory=set)
+    reports: int = 0
     repeats: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
     instances: Mapping[str, int] = field(default_factory=dict)
@@ -87,13 +89,19 @@ class Outcome:
     latencies: list[float] = field(default_factory=list)
 
 
-def sender(numbers: list[int], lock: threading.Lock, node: Peer, outcome: Outcome, stopping: threading.Event) -> None:
-    """Send radiographs one after the other, each until it is acknowledged."""
+def sender(
+    numbers: list[int], ahead: int, lock: threading.Lock, node: Peer, outcome: Outcome, stopping: threading.Event
+) -> None:
+    """Send radiographs one after the other, each until it is acknowledged, with a limited lead over the reports."""
     while not stopping.is_set():
         with lock:
             if not numbers:
                 return
-            number = numbers.pop()
+            is_early = numbers[-1] > outcome.reports + ahead
+            number = 0 if is_early else numbers.pop()
+        if is_early:
+            time.sleep(0.1)
+            continue
         study = f"{ROOT}.{number}"
         patient = {"PatientID": f"P{number}", "AccessionNumber": f"A{number}", "PatientSex": "FM"[number % 2]}
         file = radiograph(study=study, level=number, is_plate=True, **patient)  # type: ignore[arg-type]
@@ -168,7 +176,7 @@ def _run(
     lock, stopping, begun = threading.Lock(), threading.Event(), time.monotonic()
     numbers = list(range(arguments.radiographs, 0, -1))
     senders = [
-        threading.Thread(target=sender, args=(numbers, lock, node, outcome, stopping), daemon=True)
+        threading.Thread(target=sender, args=(numbers, arguments.ahead, lock, node, outcome, stopping), daemon=True)
         for _ in range(arguments.associations)
     ]
     victims = [VICTIMS[number % len(VICTIMS)] for number in range(arguments.kills)]
@@ -180,7 +188,8 @@ def _run(
         one.start()
     last_report = 0.0
     while time.monotonic() - begun < LONGEST_SECONDS:
-        reports = _queried(lambda: _of("Delivery").filter(result__kind="sr", state__in=_SETTLED).count())
+        settled = _of("Delivery").filter(result__kind="sr", state__in=_SETTLED)
+        reports = outcome.reports = _queried(settled.count, outcome.reports)
         if due and reports >= due[0][0] and kill(due[0][1], service, orthanc, chance):
             outcome.kills[due.pop(0)[1]] += 1
         if time.monotonic() - last_report > 15:
@@ -208,13 +217,13 @@ def _under_way() -> int:
     return int(_of("Delivery").exclude(state__in=_SETTLED).count() + _of("Instance").filter(state__in=states).count())
 
 
-def _queried(ask: Callable[[], int]) -> int:
-    """Return the result of a query; 1 while the database is unreachable."""
+def _queried(ask: Callable[[], int], otherwise: int = 1) -> int:
+    """Return the result of a query, or another value while the database is unreachable."""
     try:
         return ask()
     except Error:
         connection.close()
-        return 1
+        return otherwise
 
 
 def _compare(outcome: Outcome, orthanc: Orthanc) -> None:
@@ -262,6 +271,7 @@ def main() -> int:
     parser.add_argument("--radiographs", type=int, default=200)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--associations", type=int, default=8)
+    parser.add_argument("--ahead", type=int, default=12, help="radiographs that are sent before the next report")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--bundle", default="fast")
     parser.add_argument("--database", default="")
