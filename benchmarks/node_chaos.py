@@ -4,8 +4,9 @@
     python benchmarks/node_chaos.py --radiographs 200 --kills 30 --database URL   # an empty database of PostgreSQL
 
 Modalities send radiographs (an average hand of the atlas), each of a patient and study of its own, over several
-associations at a time, and send again what was not acknowledged, as modalities do. A real Orthanc receives the results and commits to them. Listener,
-dispatcher, a worker, the supervisor and Orthanc are killed at random moments (SIGKILL); the last two are started again.
+associations at a time, and send again what was not acknowledged, as modalities do. A real Orthanc receives the results
+and commits to them. Listener, dispatcher, a worker, the supervisor and Orthanc are killed at random moments (SIGKILL);
+the last two are started again.
 
 At the end, every acknowledged radiograph must be in one final state, and the PACS must hold one structured report and
 one Secondary Capture of each, with the very bytes of the database. The exit status is 1 otherwise.

@@ -69,14 +69,19 @@ def withdraw(instance: Instance) -> None:
     old.filter(state=DeliveryState.DUE).update(state=DeliveryState.GIVEN_UP, code=SUPERSEDED)
 
 
-@transaction.atomic
 def claim(peer: Peer, worker: str) -> list[Delivery]:
     """Take deliveries to a receiver that are due, with their result objects, in the order of sending.
+
+    Without any, this takes no lock.
 
     Args:
         peer: the receiver.
         worker: name of the process that sends.
     """
+    return _claim(peer, worker) if _due(peer).exists() else []
+
+
+def _due(peer: Peer) -> QuerySet[Delivery]:
     before = Delivery.objects.filter(
         peer=OuterRef("peer"),
         result__instance=OuterRef("result__instance"),
@@ -84,8 +89,12 @@ def claim(peer: Peer, worker: str) -> list[Delivery]:
         state__in=_UNDER_WAY,
     )
     is_due = Q(state=DeliveryState.DUE, due_at__lte=Now()) | _LOST
-    rows = Delivery.objects.filter(is_due, ~Exists(before), peer=peer.name)
-    rows = rows.select_for_update(of=("self",), skip_locked=True).order_by("due_at", "pk")
+    return Delivery.objects.filter(is_due, ~Exists(before), peer=peer.name)
+
+
+@transaction.atomic
+def _claim(peer: Peer, worker: str) -> list[Delivery]:
+    rows = _due(peer).select_for_update(of=("self",), skip_locked=True).order_by("due_at", "pk")
     claimed = [row.pk for row in rows.only("pk")[:AT_ONCE]]
     Delivery.objects.filter(pk__in=claimed).update(
         state=DeliveryState.SENDING,
@@ -182,14 +191,20 @@ def release(dead_worker: str) -> None:
 # --- storage commitment -----------------------------------------------------------------------------------------------
 
 
-@transaction.atomic
 def claim_commitment(peer: Peer) -> tuple[str, list[Delivery]]:
     """Take stored deliveries for which storage commitment is due. Return a new transaction UID and the deliveries.
+
+    Without any, this takes no lock.
 
     Args:
         peer: the receiver.
     """
     rows = Delivery.objects.filter(peer=peer.name, state=DeliveryState.STORED, commit_due_at__lte=Now())
+    return _claim_commitment(rows) if rows.exists() else ("", [])
+
+
+@transaction.atomic
+def _claim_commitment(rows: QuerySet[Delivery]) -> tuple[str, list[Delivery]]:
     rows = rows.select_for_update(of=("self",), skip_locked=True).order_by("pk")
     claimed = [row.pk for row in rows.only("pk")[:COMMITTED_AT_ONCE]]
     transaction_uid = f"2.25.{uuid.uuid4().int}"

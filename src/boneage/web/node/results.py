@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pydicom
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone, translation
 from django.utils.translation import to_language
@@ -109,11 +109,19 @@ def advance(worker: str) -> bool:
     return True
 
 
-@transaction.atomic
 def claim(worker: str) -> Instance | None:
-    """Take an instance whose assessment is final under a lease; None without one."""
+    """Take an instance whose assessment is final under a lease; None without one, and then without a lock.
+
+    Args:
+        worker: name of the process that makes the result objects.
+    """
     is_free = Q(lease_until=None) | Q(lease_until__lt=Now())
     rows = Instance.objects.filter(is_free, state=InstanceState.QUEUED, assessment__state__in=FINAL)
+    return _claim(rows, worker) if rows.exists() else None
+
+
+@transaction.atomic
+def _claim(rows: QuerySet[Instance], worker: str) -> Instance | None:
     first = rows.select_for_update(of=("self",), skip_locked=True).order_by("changed_at").only("pk").first()
     if first is None:
         return None
