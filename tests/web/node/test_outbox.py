@@ -84,7 +84,7 @@ def test_lost_lease_sends_same_bytes_again(pacs: Peer) -> None:
 
 
 def test_dead_dispatcher_is_released(pacs: Peer) -> None:
-    """What a process was sending when it died is due at once."""
+    """Deliveries that a process was sending when it died are due at once."""
     outbox.claim(pacs, "dispatcher")
     outbox.release("another")
     assert states() == ["sending", "due"]
@@ -116,7 +116,7 @@ def test_receiver_that_answers_again_gets_all(pacs: Peer) -> None:
 
 
 def test_warning_is_stored_with_its_status(pacs: Peer) -> None:
-    """A warning of the receiver is a success that is told apart."""
+    """A warning of the receiver is a success, and its status is kept."""
     send_all(pacs, Result.WARNED, OutcomeCode.WARNING, 0xB000)
     first = Delivery.objects.order_by("pk")[0]
     assert (first.state, first.code, first.status_text) == (DeliveryState.STORED, "warning", "0xB000")
