@@ -21,7 +21,9 @@ def hand_document(hand: Hand, regions: Sequence[Region]) -> HandDocument:
         if region != "radiograph"
     }
     return HandDocument(
-        points=PointsDocument(**points),
+        points=PointsDocument(
+            middle_tip=points["middle_tip"], thumb_tip=points["thumb_tip"], capitate=points["capitate"]
+        ),
         mirrored=hand.mirrored,
         inverted=hand.inverted,
         rotation_degrees=round(hand.rotation_degrees, 2),
