@@ -35,8 +35,9 @@ IMPLEMENTATION_CLASS_UID = UID("2.25.145879031826790513840726918113374015562")
 """Implementation Class UID of the program (PS3.7, D.3.3.2)."""
 LARGEST_PDU_BYTES = 131_072
 """Maximum Length that the node announces for P-DATA (PS3.8, D.1)."""
-_LARGEST_READ_BYTES = 1_048_576
-"""Bytes of any PDU that are read. 128 presentation contexts with all transfer syntaxes take 0.2 MB."""
+_LARGEST_READ_BYTES = 262_144
+"""Bytes of any PDU that are read. Requests of 128 presentation contexts take some 30 kB; pynetdicom needs 0.4 s for
+the worst one of this size, and quadratically more for longer ones."""
 _LARGEST_COMMAND_BYTES = 65_536
 """Bytes of a command set. The longest usual one has some hundred."""
 _MOST_WAITING_MESSAGES = 2

@@ -36,6 +36,8 @@ _ANSWER_SECONDS = 0.1
 """Time in which the last answers reach the network when the listener stops."""
 _NAMES_SECONDS = 60.0
 """Time between two requests to the name service for the addresses of the peers."""
+_MOST_CONTEXTS = 128
+"""Presentation contexts of one association: their identifiers are odd and below 256 (PS3.8, 9.3.2.2)."""
 _MOST_PENDING = 16
 """Connections of one address of a peer that may be open without an association."""
 _MOST_PENDING_UNKNOWN = 8
@@ -165,7 +167,10 @@ class Listener:
         if peer is None:
             return self._deny(DenialReason.CALLER_UNKNOWN, caller)
         caller = Caller(title, caller.address, peer.name)
-        for context in request.presentation_context_definition_list:
+        contexts = request.presentation_context_definition_list
+        if len(contexts) > _MOST_CONTEXTS:
+            return self._deny(DenialReason.MALFORMED, caller)
+        for context in contexts:
             context.transfer_syntax = list(by_preference(context.transfer_syntax))  # pynetdicom accepts the first one
         with self._lock:
             has_place = self._has_place(peer.name)
