@@ -18,20 +18,19 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pydicom
 from playwright.sync_api import Page, expect, sync_playwright
 
 from boneage.atlas import Atlas
 from boneage.cli import cli
+from boneage.dicom.plate import plate_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are not installed
 
 from tests.node.orthanc import Orthanc, free_port, running_orthanc
-from tests.radiograph_files import dicom_dataset, dicom_file
 from tests.web.browser.conftest import CHROMIUM
 
-PLATE, SEX = "F-132", "F"
-STUDY = "1.2.826.0.1.3680043.2.1125.1"
+PLATE = "F-132"
 DICOM_WEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 
 CONFIGURATION = """\
@@ -52,28 +51,10 @@ window.config = {
 
 
 def radiograph() -> bytes:
-    """Return the plate as a DICOM file of 12 bits, with a child's dates."""
+    """Return the plate as a DICOM file."""
     atlas = Atlas.open()
-    grey = atlas.picture(atlas.plate(PLATE))
-    dataset = dicom_dataset(
-        grey.astype(np.uint16) * 16,
-        12,
-        PatientName="Example^Anna",
-        PatientID="4711",
-        PatientSex=SEX,
-        PatientBirthDate="20130310",
-        PatientAge="011Y",
-        StudyDate="20240506",
-        StudyTime="101500",
-        StudyID="17",
-        StudyInstanceUID=STUDY,
-        SeriesInstanceUID=f"{STUDY}.1",
-        SeriesNumber="1",
-        InstanceNumber="1",
-        Modality="DX",
-        BodyPartExamined="HAND",
-    )
-    return dicom_file(dataset)
+    plate = atlas.plate(PLATE)
+    return plate_file(plate.key, atlas.picture(plate), plate.sex.value, plate.age_months)
 
 
 def viewer(dist: Path, orthanc: Orthanc) -> ThreadingHTTPServer:
@@ -116,9 +97,9 @@ def viewer(dist: Path, orthanc: Orthanc) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
-def open_study(page: Page, address: str, out: Path) -> str:
+def open_study(page: Page, address: str, study: str, out: Path) -> str:
     """Open the study, take both pictures, and return what the viewer writes onto the radiograph."""
-    page.goto(f"{address}/viewer?StudyInstanceUIDs={STUDY}")
+    page.goto(f"{address}/viewer?StudyInstanceUIDs={study}")
     pages = page.locator("[data-cy=study-browser-thumbnail]")
     expect(pages).to_have_count(2)
     tour = page.get_by_text("Skip all")
@@ -165,6 +146,7 @@ def main(dist: Path, out: Path) -> int:
                 written = open_study(
                     browser.new_page(viewport={"width": 1500, "height": 950}),
                     f"http://127.0.0.1:{server.server_port}",
+                    str(pydicom.dcmread(folder / "plate.dcm", stop_before_pixels=True).StudyInstanceUID),
                     out,
                 )
                 browser.close()

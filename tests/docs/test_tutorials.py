@@ -69,6 +69,13 @@ def test_service(tmp_path: Path) -> None:
     assert float(printed.splitlines()[-1]) == pytest.approx(132, abs=8)
 
 
+def test_pacs(tmp_path: Path) -> None:
+    """The results of a radiograph that arrives in a real PACS come back into its study."""
+    orthanc_program()
+    (printed,) = run_page(TUTORIALS / "pacs.md", tmp_path)
+    assert printed.count("SeriesDescription") == 2
+
+
 @pytest.mark.parametrize("page", sorted(TUTORIALS.glob("*.md")), ids=lambda page: page.stem)
 def test_every_tutorial_is_run(page: Path) -> None:
     """A new tutorial needs a test of its own above."""

@@ -19,15 +19,18 @@ import click
 @click.option("--phantom", is_flag=True, help="Write the drawn phantom instead, whose estimate has no meaning.")
 @click.option("--force", is_flag=True, help="Replace an existing file of this name.")
 def sample(path: Path, plate: str, phantom: bool, force: bool) -> None:
-    """Write a reference plate of the open atlas to PATH (sample.png by default), a PNG file to try the program on.
+    """Write a reference plate of the open atlas to PATH (sample.png by default), a PNG or DICOM file to try the program
+    on.
 
     A plate is the average of many registered hands, of no single patient. Its age is known, so that the estimate can be
-    compared with it.
+    compared with it. As DICOM (PATH ends with .dcm) it has an invented patient of that age.
     """
     from boneage.files import atomic_write
 
-    if path.suffix.lower() != ".png":
-        raise click.UsageError(f"The sample is a PNG: {path} must end with .png.")
+    if path.suffix.lower() not in ((".png",) if phantom else (".png", ".dcm")):
+        raise click.UsageError(
+            f"The sample is {'a PNG' if phantom else 'a PNG or DICOM'} file: give {path} that ending."
+        )
     drawn, description = _phantom() if phantom else _plate(plate, path)
     if path.exists() and not force and path.read_bytes() != drawn:
         raise click.UsageError(f"{path} exists already and is another file; --force replaces it.")
@@ -44,7 +47,7 @@ def _phantom() -> tuple[bytes, str]:
 
 
 def _plate(key: str, path: Path) -> tuple[bytes, str]:
-    """Return a plate of the open atlas as PNG, and sentences about it.
+    """Return a plate of the open atlas as PNG or DICOM, by the ending of the path, and sentences about it.
 
     Raises:
         AtlasError: there is no such plate.
@@ -57,7 +60,12 @@ def _plate(key: str, path: Path) -> tuple[bytes, str]:
     plate = atlas.plate(key)
     group = {"F": "girls", "M": "boys"}[plate.sex.value]
     years, months = divmod(round(plate.age_months), 12)
-    return encode_picture(".png", atlas.picture(plate)), (
-        f"average hand of {plate.count} {group} of {age_in_words(plate.age_months)}, not a patient.\n"
-        f"Try it: boneage assess {path} --sex {plate.sex.value} --age {years}y{months}m"
+    picture, told = atlas.picture(plate), f"average hand of {plate.count} {group} of {age_in_words(plate.age_months)}"
+    if path.suffix.lower() == ".dcm":
+        from boneage.dicom.plate import plate_file
+
+        file = plate_file(plate.key, picture, plate.sex.value, plate.age_months)
+        return file, f"{told}, not a patient.\nTry it: boneage assess {path} --sex {plate.sex.value}"
+    return encode_picture(".png", picture), (
+        f"{told}, not a patient.\nTry it: boneage assess {path} --sex {plate.sex.value} --age {years}y{months}m"
     )
