@@ -21,7 +21,7 @@ PLATES = Atlas.open().plates
 
 @pytest.mark.parametrize("plate", PLATES[::6], ids=lambda plate: plate.key)
 def test_child_is_as_old_as_the_plate(plate: object) -> None:
-    """By the calendar, to the month."""
+    """The age is that of the calendar, to the month."""
     grey = np.full((300, 240), 90, np.uint8)
     grey[100:200, 80:160] = 220
     read = pydicom.dcmread(BytesIO(plate_file(plate.key, grey, plate.sex.value, plate.age_months)))  # type: ignore[attr-defined]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.node.orthanc import orthanc_program
+
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 RUNNERS = {"bash": ["bash", "-e", "-o", "pipefail", "-c"], "python": [sys.executable, "-W", "error", "-c"]}

@@ -92,7 +92,7 @@ class Orthanc:
         """Start the server, and wait until it answers."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [_program(), str(self._configuration)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [orthanc_program(), str(self._configuration)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -151,7 +151,7 @@ class Orthanc:
             return bytes(answer.read())
 
 
-def _program() -> str:
+def orthanc_program() -> str:
     """Return the path of the program, or skip the test."""
     program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
     return program or skip_without("Orthanc is not installed: `make system-packages` installs it")

@@ -97,7 +97,8 @@ def check(file: Path) -> None:
 
     configuration = read_configuration(file)
     node, fault = configuration.node, None
-    click.echo(f"{file}: valid, {len(configuration.peer)} peers")
+    count = len(configuration.peer)
+    click.echo(f"{file}: valid, {count} peer{'' if count == 1 else 's'}")
     try:
         state = "free" if check_address(node) else "in use by a DICOM node: it is running"
     except ConfigurationError as error:

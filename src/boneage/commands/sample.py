@@ -23,7 +23,7 @@ def sample(path: Path, plate: str, phantom: bool, force: bool) -> None:
     on.
 
     A plate is the average of many registered hands, of no single patient. Its age is known, so that the estimate can be
-    compared with it. As DICOM (PATH ends with .dcm) it has an invented patient of that age.
+    compared with it. A DICOM file (PATH ends with .dcm) has an invented patient of that age.
     """
     from boneage.files import atomic_write
 
@@ -60,12 +60,15 @@ def _plate(key: str, path: Path) -> tuple[bytes, str]:
     plate = atlas.plate(key)
     group = {"F": "girls", "M": "boys"}[plate.sex.value]
     years, months = divmod(round(plate.age_months), 12)
-    picture, told = atlas.picture(plate), f"average hand of {plate.count} {group} of {age_in_words(plate.age_months)}"
+    picture, sentence = (
+        atlas.picture(plate),
+        f"average hand of {plate.count} {group} of {age_in_words(plate.age_months)}",
+    )
     if path.suffix.lower() == ".dcm":
         from boneage.dicom.plate import plate_file
 
         file = plate_file(plate.key, picture, plate.sex.value, plate.age_months)
-        return file, f"{told}, not a patient.\nTry it: boneage assess {path} --sex {plate.sex.value}"
+        return file, f"{sentence}, not a patient.\nTry it: boneage assess {path} --sex {plate.sex.value}"
     return encode_picture(".png", picture), (
-        f"{told}, not a patient.\nTry it: boneage assess {path} --sex {plate.sex.value} --age {years}y{months}m"
+        f"{sentence}, not a patient.\nTry it: boneage assess {path} --sex {plate.sex.value} --age {years}y{months}m"
     )
