@@ -15,15 +15,15 @@ from boneage.train.bundle import export as exporting
 @pytest.fixture(scope="session", autouse=True)
 def graphs_traced_once() -> Iterator[None]:
     """Return the same bytes for a network with the same weights and inputs; any other graph is traced."""
-    trace, known = exporting.trace_graph, dict[str, bytes]()
+    trace, traced_before = exporting.trace_graph, dict[str, bytes]()
 
     def traced(graph: nn.Module, inputs: dict[str, Tensor], outputs: list[str], opset: int) -> bytes:
         key = graph_key(graph.eval(), inputs, outputs, opset)
-        if key not in known:
-            known[key] = trace(graph, inputs, outputs, opset)
+        if key not in traced_before:
+            traced_before[key] = trace(graph, inputs, outputs, opset)
         for parameter in graph.parameters():
-            parameter.data = torch.empty(0)  # as `trace_graph` does
-        return known[key]
+            parameter.data = torch.empty(0)  # `trace_graph` does the same
+        return traced_before[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "trace_graph", traced)
