@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -12,6 +13,7 @@ import pytest
 import requests
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from boneage.web.accounts import sessions, users
@@ -310,6 +312,17 @@ def test_unlock_at_provider(provider: Provider) -> None:
     assert AuditEvent.objects.filter(action="confirmed").count() == 1
 
 
+def test_ended_session_is_not_confirmed(provider: Provider) -> None:
+    """If the session ends while the user is at the provider, the login begins a new one."""
+    client = Client()
+    sign_on(client)
+    address = to_provider(client, reverse("users"))
+    BrowserSession.objects.exclude(user=None).update(seen_at=timezone.now() - timedelta(hours=1))
+    assert back(client, address).status_code == 200
+    assert client.get(reverse("cases")).status_code == 200
+    assert AuditEvent.objects.filter(action="login").count() == 2
+
+
 def test_confirmation_needs_new_login(provider: Provider) -> None:
     """A provider that does not request the password again confirms nothing."""
     client = Client()
@@ -349,10 +362,6 @@ def test_without_provider_no_pages(clinic: None, client: Client) -> None:
 
 def test_rows_of_logins_expire(provider: Provider, settings: Settings) -> None:
     """A login that is not finished is deleted after ten minutes, without an event."""
-    from datetime import timedelta
-
-    from django.utils import timezone
-
     client = Client()
     address = to_provider(client)
     assert sessions.sweep(timezone.now() + timedelta(minutes=11)) == 1

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_safe
 from boneage.web.accounts import sealed, sessions, sign_on, users
 from boneage.web.accounts.access import user_of
 from boneage.web.accounts.audit import Action, record
-from boneage.web.models import BrowserSession, User, configuration
+from boneage.web.models import User, configuration
 
 _ID_TOKEN = "id_token"  # noqa: S105 - key of the session's data
 """Key of the session's data under which the ID token is kept, encrypted, for the logout at the provider."""
@@ -85,7 +85,7 @@ def log_out(request: HttpRequest, user: User) -> HttpResponse:
 
 def _is_of(session: str, user: User) -> bool:
     """Return whether this is the key of a session of the user that has not ended."""
-    return bool(session) and BrowserSession.objects.filter(session_key=session, user=user).exists()
+    return bool(session) and sessions.of_user(user).filter(session_key=session).exists()
 
 
 def _confirm(request: HttpRequest, session: str, user: User) -> None:
