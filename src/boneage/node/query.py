@@ -15,7 +15,7 @@ from boneage.node.outcome import OutcomeCode, QueryOutcome, Reference, Result, j
 from boneage.node.requesting import RequestError, associated, no_response
 
 _PENDING = {0xFF00, 0xFF01}
-_MOST_OTHER_MATCHES = 1000
+_MOST_OTHER_MATCHES = 100
 """Matches beside those of the request, as a peer gives that ignores a key. After more of them the association ends."""
 
 
