@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from django.db import connection, transaction
 
 from boneage.web.accounts import audit_export
 from boneage.web.accounts.audit import Action, record
 from boneage.web.accounts.audit_export import AuditExportError, Tls, export
-from boneage.web.models import AuditExport, User
-
-pytestmark = pytest.mark.django_db
+from boneage.web.models import AuditEvent, AuditExport, User
+from tests.web.databases import database_of_all_threads, postgresql
 
 LINE = re.compile(
     rb"<(8[45])>1 (\S+) (\S+) boneage - DICOM\+RFC3881 "
@@ -38,8 +38,6 @@ def numbers(lines: list[bytes]) -> list[int]:
 
 def log_events(user: User, count: int) -> list[int]:
     """Add events, and return their numbers."""
-    from boneage.web.models import AuditEvent
-
     before = set(AuditEvent.objects.values_list("pk", flat=True))
     for number in range(count):
         record(user, Action.VIEW if number % 2 else Action.DENIED, what="worklist", rows=number)
@@ -220,3 +218,37 @@ def test_command(rhea: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     result: Any = CliRunner().invoke(audit_log.audit_log, ["export", str(path)])
     assert (result.exit_code, result.output) == (0, f"2 events have been sent to {path}.\n")
     assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_open_transactions_are_awaited(
+    clinic: None, tmp_path: Path, django_db_blocker: Any, new_postgres: Callable[[], str]
+) -> None:
+    """PostgreSQL gives numbers before commits: an event that is committed later than the next one is not left out."""
+    path = tmp_path / "audit.log"
+    is_written, may_commit = threading.Event(), threading.Event()
+
+    def write_slowly() -> None:
+        with transaction.atomic():
+            record("system", Action.VIEW)
+            is_written.set()
+            may_commit.wait(30)
+        connection.close()
+
+    def export_all() -> None:
+        export(str(path))
+        connection.close()
+
+    with database_of_all_threads(django_db_blocker, postgresql(new_postgres())):
+        slow, exporting = threading.Thread(target=write_slowly), threading.Thread(target=export_all)
+        slow.start()
+        assert is_written.wait(30)
+        record("system", Action.VIEW)
+        exporting.start()
+        exporting.join(1)
+        assert exporting.is_alive()
+        may_commit.set()
+        slow.join()
+        exporting.join()
+        events = list(AuditEvent.objects.order_by("pk").values_list("pk", flat=True))
+    assert numbers(path.read_bytes().splitlines()) == events
+    assert len(events) == 2
