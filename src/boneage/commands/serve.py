@@ -116,7 +116,7 @@ def serve(
         }
     )
     preparation.ensure_free(host, port)
-    preparation.ensure_node(configuration)
+    node = preparation.ensure_node(configuration)
     preparation.ensure_models(configuration)
     preparation.prepare_store(configuration)
     django.setup()
@@ -131,8 +131,11 @@ def serve(
         crew = "1 worker" if count == 1 else f"{count} workers"
         text = f"boneage is at {configuration.url} (mode {configuration.mode}, bundle {configuration.bundle}, {crew})."
         _say(configuration, f"{text} Ctrl-C stops it.", logging.INFO)
+        if node is not None:
+            text = f"The DICOM node {node.ae_title} listens at {node.host}:{node.port}."
+            _say(configuration, text, logging.INFO)
 
-    Service(count, configuration.lease_seconds, (host, port), is_node=bool(configuration.pacs)).run(started)
+    Service(count, configuration.lease_seconds, (host, port), is_node=node is not None).run(started)
 
 
 def _own_url(host: str, port: int) -> str:

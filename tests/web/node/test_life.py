@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from boneage.files import sha256_of
-from boneage.node.configuration import Peer
+from boneage.node.configuration import Peer, Sides
 from boneage.node.instance import InstanceHeader
 from boneage.node.intake import CommitmentReport
 from boneage.node.outcome import Outcome, OutcomeCode, Result, SendOutcome
@@ -216,7 +217,7 @@ class Life(RuleBasedStateMachine):
         super().teardown()
 
     def is_under_way(self) -> bool:
-        waits = (InstanceState.WAITING, InstanceState.QUEUED)
+        waits = (InstanceState.WAITING, InstanceState.RESERVE, InstanceState.QUEUED)
         sends = Delivery.objects.exclude(state__in=FINAL).exists()
         return sends or Instance.objects.filter(state__in=waits).exists()
 
@@ -265,13 +266,19 @@ def outcome(code: str, delivery: Delivery) -> SendOutcome:
 
 
 @pytest.mark.django_db
-def test_life_of_instances(node: None, make_user: Callable[..., User]) -> None:
-    """Any order of events and crashes ends well."""
+@pytest.mark.parametrize("sides", ["left_first", "both"])
+def test_life_of_instances(
+    node: None, make_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch, sides: Sides
+) -> None:
+    """Any order of events and crashes ends well, whether one radiograph of a study is read or one of each side."""
     make_user(Role.REVIEWER)
+    usual = node_configuration()
+    changed = replace(usual, select=replace(usual.select, sides=sides))
+    monkeypatch.setattr(studies, "node_configuration", lambda: changed)
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=40,
+            max_examples=25,
             stateful_step_count=40,
             deadline=None,
             report_multiple_bugs=False,

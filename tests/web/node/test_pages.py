@@ -15,6 +15,7 @@ from boneage.web.node.intake import DatabaseIntake
 from boneage.web.node.models import RENDERING_FAILED, Delivery, DeliveryState, Instance, InstanceState, ResultFile
 from boneage.web.node.summary import notes
 from boneage.web.queue import jobs
+from boneage.web.report.messages import hl7_of
 from tests.web.conftest import answer_of_phantom
 from tests.web.node.arrivals import header, instance
 
@@ -143,3 +144,11 @@ def test_notes_of_contradictions(make_user: Callable[..., object], log_in: Calla
 def test_node_page_is_for_administrators(log_in: Callable[..., Client]) -> None:
     """Readers do not see it, and without a node there is none."""
     assert log_in(Role.REVIEWER).get("/administration/node/").status_code == 403
+
+
+def test_messages_name_patient_and_accession() -> None:
+    """HL7 messages carry the identifiers of the file, and not the composed reference of the case."""
+    assessment = Assessment.objects.get(pk=delivered(DeliveryState.DUE).result.assessment_id)
+    message = hl7_of(assessment).decode()
+    assert "|4711^^^^PI|" in message
+    assert "|A-99|" in message

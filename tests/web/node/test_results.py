@@ -100,6 +100,21 @@ def test_decision_gives_verified_report(make_user: Callable[..., User]) -> None:
     assert number_of(second, "Bone age") == 100.0
 
 
+def test_decision_during_rendering_counts(make_user: Callable[..., User]) -> None:
+    """Objects of an estimate on which somebody has decided meanwhile are dropped; those of the decision are made."""
+    DatabaseIntake().take(*received(radiograph()))
+    studies.advance()
+    finish_assessments()
+    claimed = results.claim("dispatcher")
+    assert claimed is not None
+    assert claimed.assessment is not None
+    made = list(results.render(claimed))
+    decide(claimed.assessment, DecisionInput(Verdict.CORRECTED, 100.0, "measured"), reviewer(make_user))
+    assert not results.finish(claimed, made)
+    assert results.advance("dispatcher")
+    assert [one.get("VerificationFlag") for one in objects(claimed)] == [None, "VERIFIED"]
+
+
 def test_corrected_sex_on_page_gives_second_report(make_user: Callable[..., User]) -> None:
     """A correction on the page is followed: the results are those of the new assessment, and old ones are not sent."""
     instance = assessed(radiograph())

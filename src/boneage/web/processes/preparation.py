@@ -10,10 +10,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from boneage.errors import ConfigurationError
 from boneage.files import atomic_write
 from boneage.web.configuration import PREFIX, Configuration
+
+if TYPE_CHECKING:
+    from boneage.node.configuration import NodeSettings
 
 KEY_FILE = "secret.key"
 """Name of the key file in the store."""
@@ -90,21 +94,25 @@ def ensure_free(host: str, port: int) -> None:
         ) from error
 
 
-def ensure_node(configuration: Configuration) -> None:
+def ensure_node(configuration: Configuration) -> NodeSettings | None:
     """Check the configuration of the DICOM node, if there is one, and that its address is free.
+
+    Returns:
+        The node's settings; None if the service is not a node.
 
     Raises:
         ConfigurationError: ``pacs_invalid``, ``port_in_use`` or ``address_invalid``.
         ModuleNotFoundError: the packages of the extra ``pacs`` are not installed.
     """
     if not configuration.pacs:
-        return
+        return None
     from boneage.node.configuration import read_configuration  # noqa: PLC0415 - only for a node
 
     for package in ("pynetdicom", "highdicom"):  # the extra ``pacs`` installs them
         import_module(package)
     node = read_configuration(Path(configuration.pacs).expanduser()).node
     ensure_free(node.host, node.port)
+    return node
 
 
 def ensure_models(configuration: Configuration) -> None:

@@ -36,11 +36,14 @@ def hl7_of(assessment: Assessment) -> bytes:
 
 def _source(assessment: Assessment) -> ResultSource:
     decision, earlier = last_decision(assessment), earlier_of(assessment)
+    # Identifiers of a radiograph of the PACS (`boneage.web.node`, which is above this room); None for an upload.
+    received = assessment.instances.values_list("patient_id", "accession").first()
+    reference = "" if assessment.case is None else assessment.case.reference
     issued = (assessment.finished_at or assessment.submitted_at) if decision is None else decision.decided_at
     return ResultSource(
         id=str(assessment.pk),
-        patient="" if assessment.case is None else assessment.case.reference,
-        accession="",
+        patient=reference if received is None else received[0],
+        accession="" if received is None else received[1],
         issued=timezone.localtime(issued),
         decided=decided(assessment),
         reader="" if decision is None or decision.decided_by is None else name_of(decision.decided_by),
