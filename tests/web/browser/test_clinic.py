@@ -206,7 +206,7 @@ def test_sex_unknown_or_other(page: Page, clinic_service: Service, tmp_path: Pat
     row.locator("[data-send]").click()
     page.wait_for_url(RESULT)
     expect(page.get_by_role("heading", name="Female standards")).to_be_visible(timeout=60_000)
-    expect(page.get_by_role("heading", name="Male standards")).to_be_visible()
+    expect(page.get_by_role("heading", name="Male standards (Greulich & Pyle)", exact=True)).to_be_visible()
     page.wait_for_load_state("networkidle")
     assert barriers(page) == []
     shoot(page, "both-sexes", whole=True)
