@@ -78,17 +78,17 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "under_two_years": (
             _CRITICAL,
-            "The child is under two years old, when few ossification centres of the hand are present and its bone age"
+            "The child is under two years old, when few ossification centres of the hand are present and the bone age"
             " is unreliable. Do not use the bone age.",
         ),
         "near_maturity": (
             _CAUTION,
-            "The hand is at or near skeletal maturity, where the bones hardly change any more. There is no difference"
-            " from the chronological age and no SDS.",
+            "The hand is at or near skeletal maturity, where the bones hardly change any more. Neither the difference"
+            " from the chronological age nor an SDS is given.",
         ),
         "estimate_under_two_years": (
             _CAUTION,
-            "The estimate lies under two years, when few ossification centres of the hand are present and its bone age"
+            "The estimate lies under two years, when few ossification centres of the hand are present and the bone age"
             " is unreliable. Compare it with the child's age.",
         ),
         "unlike_training": (

@@ -139,7 +139,7 @@ def test_second_factor(page: Page, service: Service) -> None:
     assert barriers(page) == []
     shoot(page, "second-factor", whole=True)
     secret = page.locator("code.secret").inner_text().replace(" ", "")
-    page.get_by_label("Code of the app").fill(pyotp.TOTP(secret).at(time.time(), counter_offset=-1))
+    page.get_by_label("Code from the app").fill(pyotp.TOTP(secret).at(time.time(), counter_offset=-1))
     page.get_by_role("button", name="Set up").click()
     expect(page.locator("ul.codes li")).to_have_count(10)
     assert barriers(page) == []

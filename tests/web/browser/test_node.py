@@ -70,6 +70,6 @@ def test_pages_of_node(page: Page, node_service: Service, node_port: int) -> Non
     assert barriers(page) == []
     shoot(page, "node", whole=True)
     page.get_by_role("button", name="Give up").first.click()
-    expect(page.get_by_text("The delivery is given up.")).to_be_visible()
+    expect(page.get_by_text("The delivery has been given up.")).to_be_visible()
     page.get_by_role("button", name="Send again").first.click()
-    expect(page.get_by_text("The result is sent again.")).to_be_visible()
+    expect(page.get_by_text("The result is being sent again.")).to_be_visible()

@@ -26,7 +26,7 @@ def account_error(error: AccountError) -> str:
         "user_exists": gettext("There is a user of that name already."),
         "user_name_invalid": gettext("Use letters from A to Z and digits, with @ . + - _ between them."),
         "user_name_similar": gettext("This name looks like another user's, or like one that is reserved."),
-        "not_local": gettext("This user logs in by single sign-on. The provider gives password and role."),
+        "not_local": gettext("This user logs in by single sign-on. The provider manages password and role."),
         "last_administrator": gettext("This is the last active administrator. Make another user administrator first."),
         "too_many_tokens": gettext("You have %(count)d tokens in use. Revoke one first.") % {"count": MOST_TOKENS},
     }.get(error.code, error.message)
@@ -134,7 +134,7 @@ class NewApp(forms.Form):
     """First code of a new authenticator app."""
 
     code = forms.CharField(
-        label=_("Code of the app"),
+        label=_("Code from the app"),
         max_length=16,
         widget=forms.TextInput({"autocomplete": "one-time-code", "inputmode": "numeric"}),
     )
@@ -203,11 +203,11 @@ class SignatureOf(forms.Form):
 
     full_name = forms.CharField(label=_("Full name on reports"), required=False, max_length=150)
     credential = forms.CharField(
-        label=_("Credential"),
+        label=_("Title or qualification"),
         required=False,
         max_length=64,
         help_text=_("Such as: MD, paediatric radiologist"),
-        validators=[RegexValidator(r"^[^\\^=]*$", _("Use no \\, ^ and =."))],
+        validators=[RegexValidator(r"^[^\\^=]*$", _("Do not use \\, ^ or =."))],
     )
 
 

@@ -23,9 +23,9 @@ RENDERING_FAILED = "rendering_failed"
 class InstanceState(models.TextChoices):
     """States of a received instance. The last two are final until a new header or a decision arrives."""
 
-    WAITING = "waiting", _("Waits for its study")
-    RESERVE = "reserve", _("Is read if another one is rejected")
-    NEEDS_SEX = "needs_sex", _("Needs the sex")
+    WAITING = "waiting", _("Waiting for the rest of its study")
+    RESERVE = "reserve", _("Read only if another radiograph is rejected")
+    NEEDS_SEX = "needs_sex", _("Waiting for the sex")
     QUEUED = "queued", _("Being assessed")
     RENDERED = "rendered", _("Assessed")
     SKIPPED = "skipped", _("Not read")
@@ -115,10 +115,10 @@ class ResultFile(models.Model):
 class DeliveryState(models.TextChoices):
     """States of a delivery. `STORED` is final for receivers without storage commitment."""
 
-    DUE = "due", _("Due")
+    DUE = "due", _("To be sent")
     SENDING = "sending", _("Being sent")
     STORED = "stored", _("Stored")
-    COMMITTED = "committed", _("Stored and committed")
+    COMMITTED = "committed", _("Stored and confirmed")
     DEAD = "dead", _("Not delivered")
     GIVEN_UP = "given_up", _("Given up")
 

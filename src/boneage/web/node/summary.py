@@ -108,12 +108,12 @@ def notes(assessment: Assessment) -> list[str]:
     case, reference = assessment.case, reference_of(instance.patient_id, instance.issuer)
     if case is not None and reference and case.reference != reference:
         sentences.append(
-            gettext("The patient of the file (%(reference)s) is not the patient of this case.")
+            gettext("The patient in the file (%(reference)s) is not the patient of this case.")
             % {"reference": reference}
         )
     birth_date = instance.header.birth_date
     if case is not None and case.birth_date is not None and birth_date is not None and case.birth_date != birth_date:
-        sentences.append(gettext("The date of birth of the file is not that of the case."))
+        sentences.append(gettext("The date of birth in the file is not that of the case."))
     if same_pixels(instance):
         sentences.append(gettext("The PACS sent the same radiograph more than once, as different objects."))
     if instance.uid_conflicts:

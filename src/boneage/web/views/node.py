@@ -42,10 +42,10 @@ def delivery(request: HttpRequest, pk: int) -> HttpResponseBase:
     row = get_object_or_404(Delivery, pk=pk)
     if request.POST.get("do") == "give_up":
         outbox.give_up(row, member_of(request))
-        messages.success(request, gettext("The delivery is given up."))
+        messages.success(request, gettext("The delivery has been given up."))
     else:
         outbox.retry(row, member_of(request))
-        messages.success(request, gettext("The result is sent again."))
+        messages.success(request, gettext("The result is being sent again."))
     return redirect("node")
 
 

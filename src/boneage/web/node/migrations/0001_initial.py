@@ -34,9 +34,9 @@ class Migration(migrations.Migration):
                     "state",
                     models.CharField(
                         choices=[
-                            ("waiting", "Waits for its study"),
-                            ("reserve", "Is read if another one is rejected"),
-                            ("needs_sex", "Needs the sex"),
+                            ("waiting", "Waiting for the rest of its study"),
+                            ("reserve", "Read only if another radiograph is rejected"),
+                            ("needs_sex", "Waiting for the sex"),
                             ("queued", "Being assessed"),
                             ("rendered", "Assessed"),
                             ("skipped", "Not read"),
@@ -107,10 +107,10 @@ class Migration(migrations.Migration):
                     "state",
                     models.CharField(
                         choices=[
-                            ("due", "Due"),
+                            ("due", "To be sent"),
                             ("sending", "Being sent"),
                             ("stored", "Stored"),
-                            ("committed", "Stored and committed"),
+                            ("committed", "Stored and confirmed"),
                             ("dead", "Not delivered"),
                             ("given_up", "Given up"),
                         ],
