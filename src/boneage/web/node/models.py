@@ -115,7 +115,7 @@ class ResultFile(models.Model):
 class DeliveryState(models.TextChoices):
     """States of a delivery. `STORED` is final for receivers without storage commitment."""
 
-    DUE = "due", _("To be sent")
+    DUE = "due", _("Not yet sent")
     SENDING = "sending", _("Being sent")
     STORED = "stored", _("Stored")
     COMMITTED = "committed", _("Stored and confirmed")

@@ -107,7 +107,7 @@ class Migration(migrations.Migration):
                     "state",
                     models.CharField(
                         choices=[
-                            ("due", "To be sent"),
+                            ("due", "Not yet sent"),
                             ("sending", "Being sent"),
                             ("stored", "Stored"),
                             ("committed", "Stored and confirmed"),
