@@ -19,6 +19,7 @@ from boneage.errors import (
     BoneageError,
     BundleError,
     ConfigurationError,
+    NodeError,
     RecipeError,
     Rejection,
     RejectionCode,
@@ -132,7 +133,8 @@ def test_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, radiog
 
 CODES_PAGE = (Path(__file__).parents[1] / "docs" / "codes.md").read_text(encoding="utf-8")
 KINDS = {
-    kind.__name__: kind for kind in (BoneageError, BundleError, RecipeError, TableError, AtlasError, ConfigurationError)
+    kind.__name__: kind
+    for kind in (BoneageError, BundleError, RecipeError, TableError, AtlasError, ConfigurationError, NodeError)
 }
 
 

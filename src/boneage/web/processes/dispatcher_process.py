@@ -20,7 +20,9 @@ def main(name: str) -> None:
     """Work until SIGTERM or the supervisor's end."""
     django.setup()
     from boneage.web.node.dispatcher import Dispatcher  # noqa: PLC0415 - models are there only now
+    from boneage.web.privacy import log_uncaught  # noqa: PLC0415
 
+    log_uncaught()
     dispatcher = Dispatcher(name)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: dispatcher.stop())

@@ -24,7 +24,9 @@ def main() -> int:
     from boneage.node.listener import Listener  # noqa: PLC0415 - models are there only now
     from boneage.web.node.intake import DatabaseIntake  # noqa: PLC0415
     from boneage.web.node.pacs import node_configuration  # noqa: PLC0415
+    from boneage.web.privacy import log_uncaught  # noqa: PLC0415
 
+    log_uncaught()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
