@@ -42,9 +42,14 @@ class ViewActivation:
 def mean_activations(
     members: Sequence[Member], outputs: Mapping[str, MemberOutput], to_radiograph: Mapping[ViewSpec, Transform]
 ) -> tuple[ViewActivation, ...]:
-    """Return one weighted mean for each combination of a view or its mirror image with a grid of cells."""
+    """Return one weighted mean for each combination of a view or its mirror image with a grid of cells.
+
+    Members that read single bones have no part in the map: their view is no part of the radiograph.
+    """
     alike: dict[tuple[ViewSpec, Transform, CellGrid, tuple[int, ...]], list[tuple[NDArray[np.float32], float]]] = {}
     for member in members:
+        if member.view.region == "bones":
+            continue
         for view_to_radiograph, grid, weight in _maps_of(member, outputs[member.name], to_radiograph[member.view]):
             alike.setdefault((member.view, view_to_radiograph, member.cells, grid.shape), []).append((grid, weight))
     return tuple(
@@ -74,7 +79,9 @@ def _maps_of(
 def heat_map_of(
     activations: Sequence[ViewActivation], radiograph_shape: tuple[int, int], shape: tuple[int, int], evidence: Evidence
 ) -> HeatMap:
-    """Return the mean of all maps on a radiograph, or on a copy of it of another shape (H, W)."""
+    """Return the mean of all maps on a radiograph, or on a copy of it of another shape (H, W); empty without maps."""
+    if not activations:
+        return HeatMap(np.zeros(shape, np.float32), 0.0)
     radiograph_to_shape = to_shape(radiograph_shape, shape)
     maps = [
         heat_map(one.grid, shape, one.view_to_radiograph.then(radiograph_to_shape), one.spec, one.cells, evidence)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from boneage.activations import ViewActivation, heat_map_of, mean_activations, shows_anything, to_shape
 from boneage.atlas import Atlas
+from boneage.bundle.bone_ages import BoneAge, bone_ages
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate, combine, lone_region, region_ages
 from boneage.checks import radiograph as checks
@@ -84,6 +85,7 @@ class Assessment(Presentation):
         region_ages_months: the bone age by each region alone (`boneage.bundle.estimate.region_ages`), not corrected,
             also by one that the estimate leaves out (`boneage.bundle.estimate.lone_region`); empty
             for a bundle that reads one region.
+        bones: reading of each single bone; empty for a bundle that does not read them.
         embeddings: float32 (E,) by member: its last hidden layer, for similarity (`boneage.atlas`).
     """
 
@@ -105,6 +107,7 @@ class Assessment(Presentation):
     nearest_plates: NearestPlatesDocument | None = None
     hand: Hand | None = field(default=None, repr=False, compare=False)
     region_ages_months: Mapping[Region, float] = field(default_factory=dict)
+    bones: tuple[BoneAge, ...] = field(default=(), repr=False)
     embeddings: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -177,6 +180,7 @@ class Assessment(Presentation):
             **clinical_values(clinical_document(self.reading)),
             member_ages_months={name: round(age, 2) for name, age in estimate.member_ages_months.items()},
             region_ages_months={region: round(age, 2) for region, age in self.region_ages_months.items()},
+            bones=tuple(bone.document() for bone in self.bones),
             age_distribution=None if distribution is None else tuple(round(float(share), 5) for share in distribution),
             nearest_plates=None if self.is_meaningless else self.nearest_plates,
             regions=self.regions,
@@ -379,7 +383,9 @@ def _read(
     members, cut_off = prepared.shown(opened.members_for(sex))
     with clock.step("cut"):
         views = prepared.views(members)
-        to_radiograph = {spec: view_transform(prepared.shape, spec, hand).inverse() for spec in views}
+        to_radiograph = {
+            spec: view_transform(prepared.shape, spec, hand).inverse() for spec in views if spec.region != "bones"
+        }
     with clock.step("run"):
         outputs = {member.name: opened.run(member, views[member.view], sex) for member in members}
         quality = prepared.quality
@@ -389,6 +395,7 @@ def _read(
         used = [member for member in members if member.view.region != left_out]
         estimate = combine({member.name: outputs[member.name] for member in used}, manifest, sex=sex)
         activations = mean_activations(used, outputs, to_radiograph)
+        bones = bone_ages(members, outputs, manifest, hand, prepared.unreadable)
     with clock.step("draw"):
         picture = prepared.picture
     warnings = [
@@ -437,6 +444,7 @@ def _read(
         nearest_plates=None if source.atlas is None else source.atlas.nearest_plates(sex, estimate.age_distribution),
         hand=hand,
         region_ages_months=by_region,
+        bones=bones,
         embeddings={member: output.embedding for member, output in outputs.items()},
     )
 

@@ -36,7 +36,7 @@ from boneage.errors import AtlasError, BundleError, Rejection
 from boneage.explain import encode_picture
 from boneage.files import atomic_write, sha256_of
 from boneage.geometry import fit_inside, sample
-from boneage.hand.views import cut_view
+from boneage.hand.member_views import cut_member_view
 from boneage.reading.headers.formats import read_image_header
 from boneage.reading.radiograph import read_radiograph
 from boneage.schema import NearestPlatesDocument, PlateDocument
@@ -281,7 +281,7 @@ class Atlas:
             pixels = self._pixels(plate)
             try:
                 hand = bundle.find_hand(pixels) if bundle.finds_hands or member.view.needs_hand else None
-                view = cut_view(pixels, member.view, hand=hand)
+                view = cut_member_view(pixels, member.view, hand=hand)
             except Rejection as rejection:
                 log.warning(
                     "the plate %s of the atlas %s is left out of similarity: %s", plate.key, self.name, rejection
@@ -351,7 +351,8 @@ def similarity_member(bundle: Bundle, sex: Sex) -> Member:
 def _networks(bundle: Bundle, member: Member, sex: Sex) -> tuple[str, ...]:
     """Return all of a bundle that decides an embedding: the graphs, and the use of mirror images."""
     hand = bundle.manifest.hand
-    finding = () if hand is None else tuple(graph.sha256 for graph in hand.by_name().values())
+    graphs = {} if hand is None else hand.by_name()
+    finding = tuple(graph.sha256 for name, graph in graphs.items() if name != "joints" or member.view.region == "bones")
     return (sex.value, member.sha256, str(member.mirror), *finding)
 
 

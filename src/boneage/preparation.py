@@ -17,6 +17,7 @@ from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Member
 from boneage.bundle.quality import QualityLabel
 from boneage.explain import display_picture
+from boneage.hand.bones import BONES, Unreadable, cut_bones
 from boneage.hand.borders import InnerPicture, inner_window
 from boneage.hand.registration import Hand, Region, share_on_radiograph
 from boneage.hand.views import GreyRule, GreyScale, ViewSpec, cut_view, grey_scale, hand_levels, measure_grey
@@ -40,6 +41,7 @@ class PreparedRadiograph:
         shape: (H, W) of the radiograph, pixels.
         hand: the hand that the bundle located; None from a bundle that does not locate hands.
         window: window within the radiograph's even borders (`boneage.hand.borders`).
+        unreadable: reason why a bone cannot be read, by its name; empty until a view of bones is cut.
     """
 
     def __init__(self, radiograph: Radiograph, bundle: Bundle, members: Sequence[Member]) -> None:
@@ -58,6 +60,7 @@ class PreparedRadiograph:
         self.shape = (pixels.shape[0], pixels.shape[1])
         self._views: dict[ViewSpec, NDArray[np.float32]] = {}
         self._greys: dict[GreyRule, GreyScale] = {}
+        self.unreadable: dict[str, Unreadable] = {}
         self.hand: Hand | None = None
         if needs_hand(bundle, members):
             inner = InnerPicture.of(pixels)
@@ -92,7 +95,10 @@ class PreparedRadiograph:
         return {spec: self._view(spec) for spec in specs}
 
     def _view(self, spec: ViewSpec) -> NDArray[np.float32]:
-        if spec not in self._views:
+        if spec not in self._views and spec.region == "bones" and self.hand is not None:
+            bones = cut_bones(self.radiograph.pixels, spec, self.hand, self._grey(spec.grey))
+            self._views[spec], self.unreadable = bones.view, bones.unreadable
+        elif spec not in self._views:
             self._views[spec] = cut_view(self.radiograph.pixels, spec, hand=self.hand, grey=self._grey(spec.grey))
         return self._views[spec]
 
@@ -107,9 +113,14 @@ class PreparedRadiograph:
     def shown(self, members: Sequence[Member]) -> tuple[tuple[Member, ...], list[Region]]:
         """Return the members whose regions the radiograph shows, and the regions of those that are left out.
 
-        Networks of the whole hand or radiograph always run, and in a bundle without such networks all run.
+        Networks of the whole hand or radiograph always run, and in a bundle without such networks all run. Networks of
+        single bones leave out bones by themselves, and do not run if more than half of the bones cannot be read.
+
+        Raises:
+            Rejection: ``no_contrast``.
         """
-        wider = {"A", "radiograph"}
+        members = self._with_bones(members)
+        wider = {"A", "radiograph", "bones"}
         regions = list(dict.fromkeys(member.view.region for member in members))
         if self.hand is None or not wider & set(regions):
             return tuple(members), []
@@ -119,6 +130,12 @@ class PreparedRadiograph:
             if one not in wider and share_on_radiograph(one, self.hand, self.shape) < _LEAST_ON_RADIOGRAPH
         ]
         return tuple(member for member in members if member.view.region not in cut_off), cut_off
+
+    def _with_bones(self, members: Sequence[Member]) -> tuple[Member, ...]:
+        """Return the members without those of single bones, if too few bones can be read and there are others."""
+        others = tuple(member for member in members if member.view.region != "bones")
+        self.views([member for member in members if member.view.region == "bones"])
+        return others if others and len(self.unreadable) > len(BONES) / 2 else tuple(members)
 
 
 def bone_bright(picture: NDArray[np.uint8], hand: Hand | None) -> NDArray[np.uint8]:

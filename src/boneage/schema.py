@@ -336,6 +336,26 @@ class EstimateDocument(Document):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoneDocument(Document):
+    """One bone or joint."""
+
+    name: str
+    """Name: `radius`, `ulna`, `carpals`, `metacarpal_1`, or a joint with its ray, such as `mcp_3` (the ends of the
+    metacarpal and the proximal phalanx), `pip_3`, `dip_3`, `ip_1`."""
+    age_months: float | None
+    """Bone age by this bone alone, months; null if it could not be read."""
+    interval_months: tuple[float, float] | None
+    """95 % prediction interval of one reader's bone age by this bone alone, months; null without a calibration."""
+    weight: float
+    """Share of the bone in the age by single bones, 0 to 1."""
+    unreadable: Literal["cut_off", "joints_uncertain", "no_contrast"] | None
+    """Reason why the bone could not be read: it lies beyond the edge of the radiograph, its joints were not found with
+    certainty, or this part of the radiograph shows one even grey."""
+    corners: tuple[Point, ...]
+    """Corners of the part that was read, on the radiograph, pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AssessmentDocument(ClinicalDocument, EstimateDocument):
     """The assessment of one radiograph. Numbers of months have two decimals."""
 
@@ -343,6 +363,8 @@ class AssessmentDocument(ClinicalDocument, EstimateDocument):
     """Bone age by each network of the bundle, months."""
     region_ages_months: Mapping[str, float]
     """Bone age by each region of the hand alone, months; empty for a bundle that reads one region."""
+    bones: tuple[BoneDocument, ...] = ()
+    """Single bones; empty unless the bundle reads them."""
     age_distribution: tuple[float, ...] | None
     """Probability of each bone age in whole months from 0, 240 values; null if no network gives a distribution."""
     nearest_plates: NearestPlatesDocument | None

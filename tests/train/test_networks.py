@@ -41,12 +41,14 @@ def inputs(name: str) -> tuple[Tensor, Tensor]:
     return views, torch.eye(2)[torch.arange(RADIOGRAPHS) % 2]
 
 
-every_network = pytest.mark.parametrize("name", sorted(NETWORKS))
+every_network = pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"bones"}))
+"""Networks of one view; `tests/train/networks/test_bones.py` has that of many tiles."""
 
 
 def test_names() -> None:
     souza = [f"souza-{letter}" for letter in "abcdefgh"]
     assert sorted(NETWORKS) == [
+        "bones",
         "inception-v3",
         "residual",
         "residual-distribution",
@@ -176,7 +178,7 @@ def test_onnx_runtime_equals_torch(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("souza-i", {}, "no network 'souza-i'; there are inception-v3, residual, residual-distribution, souza-a"),
+        ("souza-i", {}, "no network 'souza-i'; there are bones, inception-v3, residual, residual-distribution, souza-a"),
         ("souza-h", {"dropout": 0.5}, "no option 'dropout'; its options are: hidden"),
         ("residual", {"width_": 3}, "its options are: depths, dropout, hidden, widths"),
         ("residual", {"dropout": 1.0}, "'dropout' something like 0.0, not 1.0"),

@@ -3,14 +3,16 @@
 A bundle is a folder with ``bundle.json`` and ONNX files. It is data: no pickle, no code. Every member's graph has the
 inputs ``view`` float32 (N, 1, H, W) and ``sex`` float32 (N, 2), one-hot, female first. Its outputs are ``age_months``
 (N,), ``embedding`` (N, E), ``activation`` (N, h, w) in months and, if the network has one, ``age_distribution``
-(N, 240).
+(N, 240). A network for single bones (`boneage.hand.bones`) also has ``bone_distribution`` (N, B, 240) and
+``bone_weight`` (N, B).
 
 Bundles with hand networks (`boneage.hand.find`) have three more graphs. All have the input ``view``. The mask network
 has the output ``hand`` (N, H, W), probabilities. The two networks for key points have ``points`` (N, 3, 2) and
 ``spread`` (N, 3) in pixels of the view, and ``hands`` (N, 3), probabilities of no hand, one, and several.
 
-Such bundles may also have a quality network (`boneage.bundle.quality`) with the input ``view`` and the output
-``quality`` (N, labels), probabilities.
+Such bundles may also have a network for joints (`boneage.hand.joints`). Its input is ``view``, and its outputs are
+``points`` (N, J, 2) and ``spread`` (N, J) in pixels of the view. They may have a quality network
+(`boneage.bundle.quality`) with the input ``view`` and the output ``quality`` (N, labels), probabilities.
 
 All that does not fit is rejected by a :class:`~boneage.errors.BundleError` with one of the codes
 
@@ -124,7 +126,7 @@ class Bundle:
             return self._hand_networks
 
     def find_hand(self, pixels: NDArray[np.float32], inner: InnerPicture | None = None) -> Hand:
-        """Find the hand on a radiograph.
+        """Find the hand on a radiograph, and its joints if the bundle has a network for them.
 
         Args:
             pixels: the radiograph, float32 (H, W), 0..1.
@@ -135,7 +137,8 @@ class Bundle:
             BundleError: as `hand_networks`; ``bundle_output`` if a network's output is out of range.
         """
         networks = self.hand_networks()
-        return find_hand(pixels, networks, networks.graphs.limits, inner)
+        hand = find_hand(pixels, networks, networks.graphs.limits, inner)
+        return replace(hand, joints=networks.joints(pixels, hand))
 
     @property
     def quality_limits(self) -> Mapping[QualityLabel, QualityLimit]:

@@ -14,9 +14,10 @@ from boneage.bundle.quality import QUALITY_LABELS
 from boneage.bundle.session import Graph, read_graph
 from boneage.errors import BundleError
 from boneage.geometry import Transform, downsample_area
+from boneage.hand.joints import Joints
 from boneage.hand.mask import components, filled
+from boneage.hand.member_views import cut_member_view
 from boneage.hand.registration import Hand
-from boneage.hand.views import cut_view
 from boneage.phantom import draw_hand, phantom_points
 from boneage.sex import Sex
 
@@ -56,7 +57,7 @@ def predict_phantom(bundle: Bundle, member: Member) -> dict[Sex, float]:
     The position of the phantom's hand is given, so that the result does not depend on the hand networks, which were
     never trained on drawings.
     """
-    view = cut_view(draw_hand(), member.view, hand=_phantom_hand() if member.view.needs_hand else None)
+    view = cut_member_view(draw_hand(), member.view, hand=_phantom_hand() if member.view.needs_hand else None)
     return {sex: bundle.run(member, view, sex).age_months for sex in member.sexes}
 
 
@@ -68,6 +69,7 @@ def _phantom_hand() -> Hand:
         points_xy=phantom_points(height=drawn.shape[0], width=drawn.shape[1]),
         mask=filled(components(small > _PHANTOM_FLESH)[0]),
         radiograph_to_mask=Transform.scale(small.shape[1] / drawn.shape[1], small.shape[0] / drawn.shape[0]),
+        joints=Joints.typical(),
     )
 
 
@@ -89,7 +91,7 @@ def _check_hand_networks(bundle: Bundle) -> str:
     networks.mask(np.zeros((2, *networks.mask_shape), np.float32))
     networks.locate(np.zeros((2, networks.locate_spec.height, networks.locate_spec.width), np.float32))
     networks.refine(np.zeros((2, networks.refine_spec.height, networks.refine_spec.width), np.float32))
-    return "mask, locate, refine"
+    return ", ".join(networks.graphs.by_name())
 
 
 def _check_quality(bundle: Bundle) -> str:

@@ -146,6 +146,16 @@ def consensus_share(rmse_months: float | None, reader_sd_months: float) -> float
     return math.sqrt(max(1.0 - (reader_sd_months / rmse_months) ** 2, LEAST_CONSENSUS_SHARE**2))
 
 
+def most_likely_power(labels_months: ArrayLike, curves: ArrayLike) -> float:
+    """Return the power of distributions (N, `AGES`) that makes the labels (N,) of their radiographs most likely."""
+    months = np.clip(np.rint(np.asarray(labels_months, np.float64)), 0, AGES - 1).astype(np.int64)
+    stacked, rows = np.asarray(curves, np.float64), np.arange(len(months))
+    likelihoods = [
+        np.log(np.maximum(sharpened(stacked, power)[rows, months], _LEAST_PROBABILITY)).sum() for power in _POWERS
+    ]
+    return round(float(_POWERS[int(np.argmax(likelihoods))]), 3)
+
+
 def fit_curve(
     sexes: Sequence[Sex], labels_months: ArrayLike, ages_months: ArrayLike, curves: ArrayLike
 ) -> CurveCalibration:

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.bundle.manifest import HandGraphs
 from boneage.bundle.session import open_session, run_on_views
+from boneage.hand.joints import JOINT_NAMES, Joints
+from boneage.hand.registration import HAND_LENGTH, Hand
 from boneage.hand.search import LocatedPoints
-from boneage.hand.views import ViewSpec
+from boneage.hand.views import ViewSpec, cut_view, frame_to_view
 
 
 class OnnxHandNetworks:
@@ -19,6 +22,7 @@ class OnnxHandNetworks:
     Attributes:
         graphs: entries of the manifest.
         mask_spec, locate_spec, refine_spec: views that the networks read.
+        joint_spec: view that the network for joints reads; None without one.
     """
 
     def __init__(self, directory: Path, graphs: HandGraphs, threads: int) -> None:
@@ -26,6 +30,8 @@ class OnnxHandNetworks:
         self.mask_spec = ViewSpec("radiograph", graphs.mask.height, graphs.mask.width, "percentile")
         self.locate_spec = ViewSpec("radiograph", graphs.locate.height, graphs.locate.width, "percentile")
         self.refine_spec = ViewSpec("surroundings", graphs.refine.height, graphs.refine.width, "percentile")
+        joints = graphs.joints
+        self.joint_spec = None if joints is None else ViewSpec("A", joints.height, joints.width, "hand")
         self._sessions = {name: open_session(directory, graph, threads) for name, graph in graphs.by_name().items()}
 
     @property
@@ -49,6 +55,22 @@ class OnnxHandNetworks:
     def refine(self, views: NDArray[np.float32]) -> list[LocatedPoints]:
         """Return the key points of each of the views (N, h, w) of registered hands."""
         return self._points("refine", views)
+
+    def joints(self, pixels: Image, hand: Hand) -> Joints | None:
+        """Return the joints of a hand on a radiograph, float32 (H, W); None without a network for joints.
+
+        Raises:
+            Rejection: ``no_contrast``.
+            BundleError: ``bundle_mismatch`` or ``bundle_output`` if the graph does not fit.
+        """
+        if self.joint_spec is None:
+            return None
+        view = cut_view(pixels, self.joint_spec, hand=hand)
+        count = len(JOINT_NAMES)
+        points, spread = self._run("joints", view[None], {"points": (count, 2), "spread": (count,)})
+        frame_to_joints = frame_to_view(self.joint_spec)
+        length = frame_to_joints.zoom * HAND_LENGTH
+        return Joints(frame_to_joints.inverse().points(points[0]), spread[0].astype(np.float64) / length)
 
     def _points(self, name: str, views: NDArray[np.float32]) -> list[LocatedPoints]:
         arrays = self._run(name, views, {"points": (3, 2), "spread": (3,), "hands": (3,)})

@@ -148,17 +148,20 @@ class HandGraphs:
         mask: network from the whole radiograph to the probability of each pixel to lie in the hand.
         locate: network from the whole radiograph to key points and the number of hands.
         refine: network from the hand as `locate` registers it to the same.
+        joints: network from the registered hand to its joints; None for a bundle that reads no single bones.
         limits: limits beyond which a radiograph is rejected.
     """
 
     mask: HandGraph
     locate: HandGraph
     refine: HandGraph
+    joints: HandGraph | None = None
     limits: HandLimits = field(default_factory=HandLimits)
 
     def by_name(self) -> dict[str, HandGraph]:
-        """Return the three graphs by the names of their attributes."""
-        return {"mask": self.mask, "locate": self.locate, "refine": self.refine}
+        """Return the three or four graphs by the names of their attributes."""
+        graphs = {"mask": self.mask, "locate": self.locate, "refine": self.refine}
+        return graphs if self.joints is None else {**graphs, "joints": self.joints}
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,8 @@ class Manifest:
             measured.
         carpal_limits: usual differences of the carpal bones from the other regions, by sex and age; None where that was
             not measured.
+        bone_powers: powers of the age distributions of single bones, by the bone's name (`boneage.bundle.bone_ages`);
+            empty where they were not measured.
         repeat_sd_months: standard deviation of repeated readings of one hand; None if it was not measured.
         reader_sd_months: standard deviation of one reader's label about the mean of several readers, which is assumed
             (`boneage.bundle.curve.READER_SD_MONTHS`).
@@ -237,6 +242,7 @@ class Manifest:
     curve: CurveCalibration | None = None
     disagreement: Disagreement | None = None
     carpal_limits: DiscordanceLimits | None = None
+    bone_powers: Mapping[str, strict.Positive] = field(default_factory=dict)
     repeat_sd_months: strict.Positive | None = None
     reader_sd_months: strict.Positive = READER_SD_MONTHS
     data: str = ""
@@ -268,6 +274,8 @@ class Manifest:
                 yield f"members[{number}].name", f"must be unique: {member.name!r} occurs twice"
             if member.view.needs_hand and self.hand is None:
                 yield f"members[{number}].view", f"of {member.name} needs hand networks, and the bundle has none"
+            elif member.view.region == "bones" and (self.hand is None or self.hand.joints is None):
+                yield f"members[{number}].view", f"of {member.name} needs a network for joints, and the bundle has none"
         if self.quality is not None and self.hand is None:
             yield "quality", "needs hand networks, and the bundle has none"
         for sex in Sex:

@@ -11,9 +11,25 @@ from boneage.bundle.curve import AGES
 from boneage.bundle.manifest import Member
 from boneage.bundle.session import Session
 from boneage.errors import BundleError
+from boneage.hand.bones import BONES
 
 _OUTPUTS = ("age_months", "embedding", "activation")
 _DISTRIBUTION = "age_distribution"
+_BONES, _BONE_WEIGHTS = "bone_distribution", "bone_weight"
+
+
+@dataclass(frozen=True)
+class BoneOutput:
+    """Output for single bones, in the order of `boneage.hand.bones.BONES`.
+
+    Attributes:
+        distributions: float32 (B, 240), probability of each month of age by each bone; without meaning for a bone that
+            cannot be read.
+        weights: float32 (B,), weight of each bone in the age, 0 for a bone that cannot be read. They sum to 1.
+    """
+
+    distributions: NDArray[np.float32]
+    weights: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,7 @@ class MemberOutput:
         activation: float32 (h, w) on the network's last feature map, in months: Grad-CAM's weighted sum before its
             ReLU, for the view itself.
         age_distribution: float32 (240,), probability of each month of age; None if the network has no such output.
+        bones: distribution and weight of each bone; None for a network that does not read single bones.
         mirror_activation: float32 (h, w), the same map of the mirror image, on the mirror image's own grid; None for a
             member that does not read it.
         mirror_difference_months: absolute difference of the two ages; None for a member that does not read the mirror
@@ -39,6 +56,7 @@ class MemberOutput:
     embedding: NDArray[np.float32]
     activation: NDArray[np.float32]
     age_distribution: NDArray[np.float32] | None = None
+    bones: BoneOutput | None = None
     mirror_activation: NDArray[np.float32] | None = None
     mirror_difference_months: float | None = None
 
@@ -55,10 +73,13 @@ def reject_signature(session: Session, member: Member) -> None:
     wanted: dict[str, tuple[int | None, ...]] = {"view": (None, 1, view.height, view.width), "sex": (None, 2)}
     if set(inputs) != set(wanted):
         raise _mismatch(member, f"has the inputs {sorted(inputs)}, not {sorted(wanted)}")
-    if not set(_OUTPUTS) <= set(outputs) <= {*_OUTPUTS, _DISTRIBUTION}:
+    further = {_DISTRIBUTION, _BONES, _BONE_WEIGHTS} if member.view.region == "bones" else {_DISTRIBUTION}
+    if not set(_OUTPUTS) <= set(outputs) <= further.union(_OUTPUTS) or (_BONES in outputs) != (
+        _BONE_WEIGHTS in outputs
+    ):
         raise _mismatch(member, f"has the outputs {sorted(outputs)}, not {sorted(_OUTPUTS)}")
     wanted |= {"age_months": (None,), "embedding": (None, None), "activation": (None, None, None)}
-    wanted |= {_DISTRIBUTION: (None, AGES)}
+    wanted |= {_DISTRIBUTION: (None, AGES), _BONES: (None, len(BONES), AGES), _BONE_WEIGHTS: (None, len(BONES))}
     for name, node in (inputs | outputs).items():
         if node.type != "tensor(float)" or not _fits(node.shape, wanted[name]):
             raise _mismatch(member, f"has {name} as {node.type} {node.shape}, not float32 {wanted[name]}")
@@ -76,7 +97,8 @@ def split_outputs(member: Member, arrays: dict[str, NDArray[np.float32]], count:
         BundleError: ``bundle_mismatch`` for a wrong shape; ``bundle_output`` for a value that is not finite, or an age
             distribution that does not sum to 1.
     """
-    for name, rank in {"age_months": 1, "embedding": 2, "activation": 3, _DISTRIBUTION: 2}.items():
+    ranks = {"age_months": 1, "embedding": 2, "activation": 3, _DISTRIBUTION: 2, _BONES: 3, _BONE_WEIGHTS: 2}
+    for name, rank in ranks.items():
         array = arrays.get(name)
         if array is None:
             continue
@@ -89,12 +111,18 @@ def split_outputs(member: Member, arrays: dict[str, NDArray[np.float32]], count:
     distributions = arrays.get(_DISTRIBUTION)
     if distributions is not None and not _are_distributions(distributions):
         raise BundleError("bundle_output", f"The member {member.name} gave an age distribution that does not sum to 1.")
+    bones = arrays.get(_BONES)
+    if bones is not None and not _are_distributions(bones.reshape(-1, bones.shape[2])):
+        raise BundleError(
+            "bundle_output", f"The member {member.name} gave distributions of bones that do not sum to 1."
+        )
     return [
         MemberOutput(
             age_months=float(arrays["age_months"][row]),
             embedding=arrays["embedding"][row],
             activation=arrays["activation"][row],
             age_distribution=None if distributions is None else distributions[row],
+            bones=None if bones is None else BoneOutput(bones[row], arrays[_BONE_WEIGHTS][row]),
         )
         for row in range(count)
     ]

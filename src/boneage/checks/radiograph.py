@@ -96,7 +96,8 @@ def size_warnings(
     if larger is not None:
         sizes = {"width": width, "height": height, "view_width": larger.width, "view_height": larger.height}
         yield ResultWarning.of(WarningCode.LOW_RESOLUTION, **sizes)
-    parts = [one.view for one in members if one.view.region != "radiograph"]
+    # Tiles of bones enlarge most of the radiographs on which their network was trained.
+    parts = [one.view for one in members if one.view.region not in ("radiograph", "bones")]
     if hand is None or not parts:
         return
     zoom = max(view_transform(radiograph_shape, view, hand).zoom for view in parts)

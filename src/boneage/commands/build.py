@@ -17,6 +17,7 @@ from boneage.commands.progress import quiet_option, with_progress
 @click.option("--radiographs", required=True, type=click.Path(path_type=Path), help="CSV with id,boneage,male.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose networks find the hands. [default: the plan's]")
+@click.option("--keep", metavar="NAME_OR_DIR", help="Bundle whose networks are not trained again.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option(
     "--runs",
@@ -42,6 +43,7 @@ def build(
     radiographs: Path,
     images: Path | None,
     hand: str | None,
+    keep: str | None,
     out: Path,
     runs: Path | None,
     cache: Path | None,
@@ -59,6 +61,9 @@ def build(
     such table and no calibration. The bundle is measured on the split validation, or on a random part of a table
     without splits.
 
+    With --keep, the networks that this bundle has by their names are taken over with its hand networks, and the others
+    are trained and added to them.
+
     Finished training runs are kept, unfinished ones are resumed, and a failed one does not stop the others. Shipped
     plans: standard, fast, and full (for full-size radiographs and several GPUs). docs/training.md has their format.
     Needs boneage[train].
@@ -67,6 +72,7 @@ def build(
     Examples:
       boneage build full --radiographs boneage-training-dataset.csv --hand standard --out my-bundle --jobs 4
       boneage build my-plan.toml --radiographs radiographs.csv --out trial --set train.epochs=1
+      boneage build my-plan.toml --radiographs radiographs.csv --keep standard --out my-bundle
       torchrun --nproc-per-node 4 -m boneage build full --radiographs radiographs.csv --out my-bundle
     """
     from dataclasses import replace
@@ -86,6 +92,7 @@ def build(
         accelerator,
         jobs,
         threads=max(1, (os.cpu_count() or 1) // jobs),
+        kept=keep or "",
     )
     with sigterm_interrupts():
         built = build_bundle(

@@ -27,8 +27,16 @@ if TYPE_CHECKING:
 @click.option("--mask", type=click.Path(path_type=Path), help="Run of the hand's mask (task mask).")
 @click.option("--locate", type=click.Path(path_type=Path), help="Run of the key points on whole radiographs.")
 @click.option("--refine", type=click.Path(path_type=Path), help="Run of the key points on registered hands.")
+@click.option("--joints", type=click.Path(path_type=Path), help="Run of the hand's joints (task joints), with --renew.")
 @click.option("--quality", type=click.Path(path_type=Path), help="Run of the quality network (task quality).")
-@click.option("--renew", metavar="NAME_OR_DIR", help="Bundle whose networks are kept as they are, instead of RUNS.")
+@click.option("--renew", metavar="NAME_OR_DIR", help="Bundle whose networks are kept as they are; RUNS are added.")
+@click.option(
+    "--weight",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Weight in the mean of each of RUNS that --renew adds.",
+)
 @click.option(
     "--repeat-sd",
     type=click.FloatRange(min=0, min_open=True),
@@ -70,8 +78,10 @@ def export(
     mask: Path | None,
     locate: Path | None,
     refine: Path | None,
+    joints: Path | None,
     quality: Path | None,
     renew: str | None,
+    weight: float,
     repeat_sd: float | None,
     weights: Literal["last", "best"],
     name: str | None,
@@ -95,8 +105,8 @@ def export(
     only locates hands. With --quality, the bundle also detects casts, metal and other problems of a radiograph.
 
     With --renew, a bundle is measured again on the radiographs of the split validation: its figures, the calibration of
-    its age distribution, and the limits of its regions. It may get another quality network and another --version. Needs
-    boneage[train].
+    its age distribution, and the limits of its regions. It may get another quality network, a network for joints,
+    further networks for ages (RUNS, which need --radiographs) and another --version. Needs boneage[train].
 
     \b
     Examples:
@@ -117,15 +127,19 @@ def export(
     bits: Literal[8, 16] = 8 if weight_bits == "8" else 16
     progress = partial(with_progress, label="assessing", quiet=quiet)
     if renew is not None:
-        if runs or hand or hand_runs or not (radiographs or quality or repeat_sd):
+        if hand or hand_runs or not (radiographs or quality or joints or repeat_sd) or (runs and not radiographs):
             raise click.UsageError(
-                "--renew needs --radiographs, --quality or --repeat-sd, and neither RUNS nor hand networks."
+                "--renew needs --radiographs, --joints, --quality or --repeat-sd, and no other hand networks."
+                " Further RUNS need --radiographs."
             )
         renewed = releasing.renew(
             Bundle.open(renew),
             out,
             version=version,
             repeat_sd_months=repeat_sd,
+            runs=runs,
+            weights={run.resolve().name.lower(): weight for run in runs},
+            joints=joints,
             quality=quality,
             radiographs=read_radiographs(radiographs, images) if radiographs else (),
             weight_bits=bits,
@@ -134,6 +148,8 @@ def export(
         )
         tell_bundle(renewed, radiographs=0)
         return
+    if joints is not None:
+        raise click.UsageError("--joints goes with --renew: a network for joints is added to a bundle.")
     if len(hand_runs) not in (0, 3) or (hand_runs and hand):
         raise click.UsageError("Give --mask, --locate and --refine together, or --hand, or none of them.")
     if not runs and not hand_runs:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from boneage.arrays import FloatArray
 from boneage.geometry import Transform
+from boneage.hand.joints import Joints
 
 FRAME_HEIGHT, FRAME_WIDTH = 2080, 1600
 """Size of the registered frame, frame pixels (section 3)."""
@@ -33,8 +34,9 @@ HAND_LENGTH = CAPITATE_IN_FRAME_XY[1] - TIP_IN_FRAME_XY[1]
 POINT_NAMES = ("middle_tip", "thumb_tip", "capitate")
 """Key points in the order of the rows of an array."""
 
-Region = Literal["radiograph", "surroundings", "A", "B", "C", "D", "E"]
-"""Content of a view: the whole radiograph, or a part of the registered frame."""
+Region = Literal["radiograph", "surroundings", "A", "B", "C", "D", "E", "bones"]
+"""Content of a view: the whole radiograph, a part of the registered frame, or its bones in tiles
+(`boneage.hand.bones`)."""
 
 HAND_REGIONS: tuple[Region, ...] = ("A", "B", "C", "D", "E")
 """Regions that age networks read, named by letters."""
@@ -75,6 +77,7 @@ REGION_TITLES: Mapping[Region, str] = MappingProxyType(
         "C": "metacarpals and proximal phalanges",
         "D": "middle and distal phalanges",
         "E": "radius and ulna",
+        "bones": "single bones",
     }
 )
 
@@ -91,6 +94,7 @@ class Hand:
         spread: Uncertainty of tip and capitate, as a share of the hand's length.
         side_certain: True if the thumb's tip was found. Otherwise its side, and with it the side of the hand, is a
             guess from the rest of the hand.
+        joints: Joints of the hand; None if no network located them.
         radiograph_to_frame: Transform from the radiograph's coordinates into the registered frame.
     """
 
@@ -100,6 +104,7 @@ class Hand:
     inverted: bool = False
     spread: float = 0.0
     side_certain: bool = True
+    joints: Joints | None = None
     radiograph_to_frame: Transform = field(init=False)
 
     def __post_init__(self) -> None:

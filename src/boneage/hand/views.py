@@ -169,6 +169,8 @@ def view_transform(radiograph_shape: tuple[int, int], spec: ViewSpec, hand: Hand
     """
     if spec.region == "radiograph":
         return fit_inside(*radiograph_shape, spec.height, spec.width)
+    if spec.region == "bones":
+        raise ValueError("a view of bones has a transform for each of its tiles (boneage.hand.bones)")
     if hand is None:
         raise ValueError(f"the region {spec.region} needs a hand")
     return hand.radiograph_to_frame.then(frame_to_view(spec))

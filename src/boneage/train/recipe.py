@@ -54,6 +54,10 @@ class Augmentation:
         frame: probability of a border around the radiograph.
         negative: probability of an image without a hand in the radiograph's place.
         pair: probability of two hands; `negative` and `pair` together are at most 1.
+        gamma: exponent of the grey levels between the bounds of the grey scale, log-uniform in 1 / (1 + gamma) ..
+            1 + gamma; only for views of bones and for joints.
+        fewest_bones, most_bones: bounds of the number of bones that a view shows, which is uniform between them; only
+            for views of bones, whose network is then trained to do without any of them. 0 for all bones.
     """
 
     rotation_degrees: NotNegative = 0.0
@@ -67,11 +71,16 @@ class Augmentation:
     frame: Share = 0.0
     negative: Share = 0.0
     pair: Share = 0.0
+    gamma: NotNegative = 0.0
+    fewest_bones: Count = 0
+    most_bones: Count = 0
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
         if self.negative + self.pair > 1:
             yield "pair", "and negative must be at most 1 together"
+        if self.fewest_bones > self.most_bones:
+            yield "fewest_bones", "must be at most most_bones"
 
 
 @dataclass(frozen=True)
@@ -193,8 +202,8 @@ class Recipe:
 
     Attributes:
         title: one line for people.
-        task: task of the network (`boneage.train.run.tasks`): ages, the hand's mask, its key points, or
-            disturbances of a radiograph.
+        task: task of the network (`boneage.train.run.tasks`): ages, the hand's mask, its key points, its
+            joints, or disturbances of a radiograph.
         network: network and its options.
         view: view that the network reads.
         data: choice of the radiographs.
@@ -203,7 +212,7 @@ class Recipe:
     """
 
     title: str
-    task: Literal["age", "mask", "points", "quality"] = "age"
+    task: Literal["age", "mask", "points", "joints", "quality"] = "age"
     network: NetworkOptions = field(default_factory=NetworkOptions)
     view: ViewSpec = field(default_factory=ViewSpec)
     data: DataOptions = field(default_factory=DataOptions)
@@ -221,10 +230,15 @@ class Recipe:
             yield "view", "of the quality network must be the region 'surroundings' with the grey rule 'percentile'"
         if self.task == "quality" and not self.data.hands:
             yield "data.hands", "is needed by the quality network"
-        if self.task in ("mask", "points"):
+        if self.task in ("mask", "points", "joints"):
             yield from self._hand_network_faults()
+        if self.task == "joints" and ((self.view.region, self.view.grey) != ("A", "hand") or not self.data.hands):
+            yield "view", "of the network for joints must be the region 'A' with the grey rule 'hand', and data.hands"
 
     def _age_faults(self) -> Iterator[tuple[str, str]]:
+        for name in ("gamma", "most_bones"):
+            if getattr(self.augment, name) and self.view.region != "bones":
+                yield f"augment.{name}", "is for views of bones"
         if self.train.views_per_epoch:
             yield "train.views_per_epoch", "is for the hand networks"
         for name in ("any_rotation", "inversion", "frame", "negative", "pair"):

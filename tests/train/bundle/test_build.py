@@ -209,6 +209,35 @@ def test_build_bundle_keeps_and_continues_runs(built: Built, monkeypatch: pytest
     assert weights == {name: (build.runs / name / "last.ckpt").stat().st_mtime_ns for name in weights}
 
 
+def test_build_bundle_adds_networks_to_kept_ones(
+    built: Built, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks that a bundle has are not trained again, have the plan's weights, and are calibrated with the new."""
+    build, place, _, _ = built
+    trained = here(monkeypatch)
+    recipe = str(table.parent / "tiny.toml")
+    networks = (PlannedNetwork("whole", recipe, (), 2, 2.0), PlannedNetwork("new", recipe, ("train.seed=5",), 2))
+    plan = replace(build.plan, networks=networks, version="2")
+    request = replace(build, plan=plan, runs=tmp_path / "runs", kept=str(place))
+    messages: list[str] = []
+    result = build_bundle(request, tmp_path / "more", report=messages.append)
+    assert trained == ["new-fold-1", "new-fold-2"]
+    bundle, kept = Bundle.open(tmp_path / "more"), Bundle.open(place)
+    assert result.released is not None
+    assert [(member.name, member.weight) for member in bundle.members] == [
+        *(("whole-fold-1", 1.0), ("whole-fold-2", 1.0), ("new-fold-1", 0.5), ("new-fold-2", 0.5)),
+    ]
+    assert all(one.passed for one in check_bundle(bundle))
+    graphs = {member.name: member.sha256 for member in kept.members}
+    assert all(graphs[member.name] == member.sha256 for member in bundle.members[:2])
+    assert bundle.manifest.metrics["radiographs"] == 8
+    table_of_both = read_predictions(request.out_of_fold)
+    former = read_predictions(build.out_of_fold)
+    ages = dict(zip(former.ids, map(float, former.group("whole")), strict=True))
+    whole = np.array([float(age) for age in table_of_both.group("whole")])
+    np.testing.assert_allclose(whole, [ages[one] for one in table_of_both.ids], atol=1.0)  # weights of 8 bits
+
+
 def test_build_bundle_rejects_before_training(
     built: Built, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

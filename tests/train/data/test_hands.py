@@ -250,7 +250,7 @@ def test_find_hands_table_depends_on_inputs(
     folders = {table.folder.name, find_hands(radiographs[:3], cache, bundle, tmp_path / "tables").folder.name}
     for hand in (
         replace(manifest.hand, refine=refine),
-        HandGraphs(manifest.hand.mask, manifest.hand.locate, refine, strict),
+        HandGraphs(manifest.hand.mask, manifest.hand.locate, refine, limits=strict),
     ):
         write_manifest(replace(manifest, hand=hand), folder)
         folders.add(find_hands(radiographs, cache, Bundle.open(folder), tmp_path / "tables").folder.name)

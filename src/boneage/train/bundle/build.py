@@ -26,8 +26,9 @@ from boneage.evaluate.metrics import mean_absolute_difference
 from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
+from boneage.train.bundle.estimates import PREDICTIONS, write_member_estimates
 from boneage.train.bundle.plan import Plan, PlannedRun, planned_runs
-from boneage.train.bundle.release import ReleaseOptions, ReleaseResult, release
+from boneage.train.bundle.release import ReleaseOptions, ReleaseResult, release, renew
 from boneage.train.bundle.runs import reject_other_hands
 from boneage.train.bundle.write import reject_taken
 from boneage.train.data.cache import Progress, build_cache
@@ -42,8 +43,6 @@ from boneage.train.run.run_folder import read_run_record
 from boneage.train.run.tasks import radiograph_labels
 
 log = logging.getLogger(__name__)
-
-_PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,8 @@ class Build:
         accelerator: see `boneage.train.run.engine.Engine`.
         jobs: number of runs at a time, each in its process; each takes the next of several GPUs.
         threads: threads of each run.
+        kept: bundle, by name or folder, whose networks are not trained again where the plan has networks of their
+            names; empty to train all. Its hand networks are those of the new bundle.
     """
 
     plan: Plan
@@ -71,6 +72,7 @@ class Build:
     accelerator: str = "auto"
     jobs: int = 1
     threads: int = 1
+    kept: str = ""
 
     @property
     def cache_folder(self) -> Path:
@@ -123,14 +125,20 @@ def build_bundle(
         KeyboardInterrupt: All training runs were stopped. The same call continues them.
     """
     reject_taken(directory, overwrite=overwrite)
+    if build.kept:
+        build = replace(build, plan=replace(build.plan, hands=build.kept))
     radiographs, runs = read_radiographs(build.radiographs, build.images), planned_runs(build.plan, build.changes)
     hand = Bundle.open(build.plan.hands, threads=build.threads) if build.plan.hands else None
-    _reject_changed(build, runs, radiographs, hand)
+    kept = {member.name for member in hand.members} if hand is not None and build.kept else set()
+    new = [run for run in runs if run.name not in kept]
+    _reject_changed(build, new, radiographs, hand)
     if torch.distributed.is_torchelastic_launched():
-        if not _train_together(build, runs, radiographs):
+        if not _train_together(build, new, radiographs):
             return Built()
-    elif failed := _train_each(build, runs, radiographs, report, progress):
+    elif failed := _train_each(build, new, radiographs, report, progress):
         return Built(failed=failed)
+    if hand is not None and build.kept:
+        return _add_to(hand, build, runs, radiographs, directory, report, overwrite=overwrite, progress=progress)
     plan = build.plan
     options = ReleaseOptions(
         plan.name,
@@ -147,6 +155,39 @@ def build_bundle(
     return Built(
         release(folders, directory, options, hand=hand, radiographs=radiographs, overwrite=overwrite, progress=progress)
     )
+
+
+def _add_to(
+    kept: Bundle,
+    build: Build,
+    runs: Sequence[PlannedRun],
+    radiographs: Sequence[LabelledRadiograph],
+    directory: Path,
+    report: Report,
+    *,
+    overwrite: bool,
+    progress: Progress,
+) -> Built:
+    """Make a new version of a bundle of the plan's networks, of which it has some, with a calibration of its own."""
+    names = {run.name for run in runs}
+    members = tuple(member for member in kept.members if member.name in names)
+    planned = Bundle(kept.directory, replace(kept.manifest, members=members), threads=kept.threads)
+    aside = [replace(one, split="validation") for one in set_aside(runs[0].recipe, radiographs)]
+    write_member_estimates(planned, radiographs, build.runs, build.cache_folder, report=report)
+    bundle = renew(
+        planned,
+        directory,
+        version=build.plan.version,
+        title=build.plan.title,
+        calibration=fit_calibration(build, runs, radiographs, report),
+        runs=[build.folder(run) for run in runs if run.name not in {member.name for member in members}],
+        weights={run.name: run.weight for run in runs},
+        radiographs=aside,
+        weight_bits=build.plan.weight_bits,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return Built(ReleaseResult(bundle, None, len(aside)))
 
 
 def _reject_changed(
@@ -225,7 +266,7 @@ def _prepare(
 
 def _is_done(folder: Path, radiographs: Sequence[LabelledRadiograph]) -> bool:
     """Return True if a run's estimates are no older than its weights, and its labels are those of the radiographs."""
-    table, weights = folder / _PREDICTIONS, folder / "last.ckpt"
+    table, weights = folder / PREDICTIONS, folder / "last.ckpt"
     if not (table.exists() and weights.exists() and table.stat().st_mtime >= weights.stat().st_mtime):
         return False
     trained, labels = read_run_record(folder)["labels"], radiograph_labels(radiographs)
@@ -287,7 +328,7 @@ def _estimate(folder: Path, radiographs: Sequence[LabelledRadiograph], cache_fol
     chosen = [radiograph for radiograph in radiographs if radiograph.id in held | aside]
     estimates = predict_radiographs(folder, chosen, radiographs, cache_folder, device=device)
     parts = tuple("fold" if radiograph_id in held else "validation" for radiograph_id in estimates.ids)
-    write_predictions(folder / _PREDICTIONS, replace(estimates, groups={"part": parts}))
+    write_predictions(folder / PREDICTIONS, replace(estimates, groups={"part": parts}))
 
 
 def fit_calibration(
@@ -301,7 +342,7 @@ def fit_calibration(
     if not all(run.fold and run.recipe.data.sexes == "both" for run in runs):
         report("no estimates out of fold and no calibration: they need networks for both sexes that all have folds")
         return None
-    tables = {run.name: read_predictions(build.folder(run) / _PREDICTIONS) for run in runs}
+    tables = {run.name: read_predictions(build.folder(run) / PREDICTIONS) for run in runs}
     table, left_out = out_of_fold(runs, tables, radiographs)
     write_predictions(build.out_of_fold, table)
     if len(table) < FEWEST_RADIOGRAPHS:
@@ -364,11 +405,14 @@ def fold_disagreement(
         radiographs: see `out_of_fold`.
 
     Returns:
-        `boneage.bundle.calibration.disagreement`, without the sexes that have no such radiographs; empty with a single
-        fold, whose estimates are the bundle's own.
+        `boneage.bundle.calibration.disagreement` of the folds of all networks, without the sexes that have no such
+        radiographs; empty with a single fold, whose estimates are the bundle's own.
     """
     ages = {run.name: predictions_of_split(tables[run.name], "validation") for run in runs}
-    folds = sorted({run.fold for run in runs})
+    of_networks: dict[str, set[int]] = {}
+    for run in runs:
+        of_networks.setdefault(run.network.name, set()).add(run.fold)
+    folds = sorted(set.intersection(*of_networks.values()))
     by_sex: dict[Sex, float] = {}
     if len(folds) < 2:
         return by_sex

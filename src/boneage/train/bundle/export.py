@@ -32,11 +32,12 @@ from boneage.train.networks.layers import RANGE_MEAN_MONTHS, RANGE_SPREAD_MONTHS
 OPSET = 20
 """Version of the ONNX operators, which ONNX Runtime supports since 1.17."""
 
-HandGraphKind = Literal["mask", "points", "quality"]
+HandGraphKind = Literal["mask", "points", "joints", "quality"]
 
 _HAND_OUTPUTS: dict[HandGraphKind, list[str]] = {
     "mask": ["hand"],
     "points": ["points", "spread", "hands"],
+    "joints": ["points", "spread"],
     "quality": ["quality"],
 }
 
@@ -55,10 +56,11 @@ class AgeGraph(nn.Module):
         self.network, self.mean, self.spread = network, age_mean_months, age_spread_months
 
     def forward(self, view: Tensor, sex: Tensor) -> tuple[Tensor, ...]:
-        """Return ages (months), embedding, activation map and, where the network has one, the distribution."""
+        """Return ages (months), embedding, activation map and, where the network has them, the distributions."""
         explained = self.network.explain(view, sex)
         outputs = (explained.age * self.spread + self.mean, explained.embedding, explained.activation * self.spread)
-        return outputs if explained.distribution is None else (*outputs, explained.distribution)
+        further = (explained.distribution, explained.bones, explained.bone_weights)
+        return (*outputs, *(output for output in further if output is not None))
 
 
 class _MaskGraph(nn.Module):
@@ -84,6 +86,18 @@ class _PointsGraph(nn.Module):
         return tuple(explain(view)[:3])
 
 
+class _JointsGraph(nn.Module):
+    """Network for joints, with the outputs of the contract."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, view: Tensor) -> tuple[Tensor, ...]:
+        located = self.network(view)
+        return located.points, located.spread
+
+
 class _QualityGraph(nn.Module):
     """Network with logits (N, labels), with the output of the contract for ``quality``."""
 
@@ -96,7 +110,7 @@ class _QualityGraph(nn.Module):
 
 
 _HAND_GRAPHS: Mapping[HandGraphKind, Callable[[nn.Module], nn.Module]] = MappingProxyType(
-    {"mask": _MaskGraph, "points": _PointsGraph, "quality": _QualityGraph}
+    {"mask": _MaskGraph, "points": _PointsGraph, "joints": _JointsGraph, "quality": _QualityGraph}
 )
 
 
@@ -143,6 +157,8 @@ def export_graph(
     outputs = ["age_months", "embedding", "activation"]
     if network.gives_distribution:
         outputs.append("age_distribution")
+    if network.gives_bones:
+        outputs += ["bone_distribution", "bone_weight"]
     inputs = {"view": _noise(height, width), "sex": torch.eye(2)}
     model = trace_graph(
         AgeGraph(_plain(network), float(age_mean_months), float(age_spread_months)), inputs, outputs, opset
@@ -172,6 +188,7 @@ def export_hand_graph(
     * ``mask``: ``hand`` (N, height, width), probabilities.
     * ``points``: ``points`` (N, 3, 2) and ``spread`` (N, 3) in pixels of the view, and ``hands`` (N, 3), probabilities
       of no hand, one hand and several hands.
+    * ``joints``: ``points`` (N, J, 2) and ``spread`` (N, J) in pixels of the view.
     * ``quality``: ``quality`` (N, labels), probabilities.
 
     Args:

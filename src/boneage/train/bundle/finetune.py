@@ -15,6 +15,7 @@ Each training is a run with its own folder, which continues after an interruptio
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -49,6 +50,8 @@ FEWEST_TO_CALIBRATE = 100
 
 With fewer radiographs, the intervals follow from the error on the held-out radiographs.
 """
+
+log = logging.getLogger(__name__)
 
 _ONE_DEVICE = Engine(devices=1)
 
@@ -101,7 +104,8 @@ def finetune(
     """Adapt a bundle to labelled radiographs, and write the new bundle.
 
     Args:
-        bundle: bundle whose manifest holds its members' recipes.
+        bundle: bundle whose manifest holds its members' recipes. Its networks for single bones, which cannot be
+            restored from their graphs, are left out.
         radiographs: some hundreds. If the table has a column ``split``, those of ``train`` are used for training and
             those of ``validation`` are held out. Otherwise a share is drawn.
         directory: folder of the new bundle, which appears there complete. Runs lie beside it in ``<directory>.runs``
@@ -124,6 +128,7 @@ def finetune(
         KeyboardInterrupt: see `boneage.train.run.loop.train`.
     """
     reject_taken(directory, overwrite=overwrite)
+    bundle = _without_bones(bundle)
     runs = directory.with_name(f"{directory.name}.runs")
     data = TuningData.open(
         bundle,
@@ -184,6 +189,15 @@ def _table(radiographs: Sequence[LabelledRadiograph], before: Months, after: Mon
         age_months=np.round(after, 3),
         groups={"before": tuple(f"{age:.3f}" for age in before)},
     )
+
+
+def _without_bones(bundle: Bundle) -> Bundle:
+    """Return the bundle without its networks for single bones, if it has others."""
+    members = tuple(member for member in bundle.members if member.view.region != "bones")
+    if not members or len(members) == len(bundle.members):
+        return bundle
+    log.warning("networks for single bones are not adapted, and left out")
+    return Bundle(bundle.directory, replace(bundle.manifest, members=members), threads=bundle.threads)
 
 
 class _Finish:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boneage.assessment import Assessment, assess
+from boneage.bundle.bone_ages import fit_bone_powers
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import DISAGREEMENT_RADIOGRAPHS, Disagreement
 from boneage.bundle.curve import (
@@ -52,12 +53,14 @@ class Measurement:
         curve: calibration of the age distribution; None without a distribution, or with too few radiographs.
         disagreement: limits of the regions' disagreement; None for a bundle of one region, or with too few radiographs.
         carpal_limits: usual differences of the carpal bones; None without them, or with too few radiographs.
+        bone_powers: powers of the age distributions of single bones, by name; empty without them, or with too few.
     """
 
     metrics: Mapping[str, Any]
     curve: CurveCalibration | None = None
     disagreement: Disagreement | None = None
     carpal_limits: DiscordanceLimits | None = None
+    bone_powers: Mapping[str, float] = field(default_factory=dict)
 
     def into(self, manifest: Manifest, **metrics: Any) -> Manifest:
         """Return a manifest with these figures, further metrics, and these limits."""
@@ -67,6 +70,7 @@ class Measurement:
             curve=self.curve,
             disagreement=self.disagreement,
             carpal_limits=self.carpal_limits,
+            bone_powers=self.bone_powers,
         )
 
 
@@ -96,8 +100,9 @@ def unlimited_answers(bundle: Bundle, radiographs: Iterable[LabelledRadiograph])
         BundleError: The bundle failed.
     """
     plain = bundle  # itself where it has none: a release collects its embeddings
-    if bundle.manifest.curve is not None or bundle.manifest.disagreement is not None:
-        manifest = replace(bundle.manifest, curve=None, disagreement=None)
+    limited = bundle.manifest.curve, bundle.manifest.disagreement
+    if limited != (None, None) or bundle.manifest.bone_powers:
+        manifest = replace(bundle.manifest, curve=None, disagreement=None, bone_powers={})
         plain = Bundle(bundle.directory, manifest, threads=bundle.threads)
     answers = list(_answers(plain, radiographs))
     if not answers:
@@ -136,7 +141,8 @@ def measurement(manifest: Manifest, answers: Sequence[Answer]) -> Measurement:
     by_sex = _mad_by_sex(sexes, labels, months)
     if len(by_sex) == len(Sex):
         figures["mad_months_by_sex"] = by_sex
-    return Measurement(figures, curve, disagreement, _carpal_limits(answers))
+    powers = fit_bone_powers(labels, [assessment.bones for _, assessment in answers])
+    return Measurement(figures, curve, disagreement, _carpal_limits(answers), powers)
 
 
 def distributions(answers: Sequence[Answer]) -> NDArray[np.float64] | None:

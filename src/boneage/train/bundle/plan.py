@@ -28,7 +28,8 @@ class PlannedNetwork:
             all of them.
         weight: weight of all its folds together in the mean over the bundle's networks, above 0.
         kept_folds: number of folds that are trained and become the bundle's, the first ones; 0 for all. With one, the
-            bundle is small and has estimates out of fold nonetheless.
+            bundle is small and has estimates out of fold nonetheless. Radiographs have them in the folds of all
+            networks.
     """
 
     name: Name
@@ -83,8 +84,6 @@ class Plan:
             members |= names
             if network.folds and network.folds != with_folds[0].folds:
                 yield f"networks[{number}].folds", "must be the same for all networks that have folds"
-            if network.folds and network.kept != with_folds[0].kept:
-                yield f"networks[{number}].kept_folds", "must be the same for all networks that have folds"
 
 
 @dataclass(frozen=True)

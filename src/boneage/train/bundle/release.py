@@ -20,7 +20,8 @@ from boneage.bundle.embedding_stats import EmbeddingStats
 from boneage.bundle.manifest import FORMAT, Manifest, Member
 from boneage.bundle.member_output import MemberOutput
 from boneage.errors import BundleError, RecipeError, Rejection, TableError
-from boneage.hand.views import ViewSpec, cut_view
+from boneage.hand.member_views import cut_member_view
+from boneage.hand.views import ViewSpec
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, radiographs_of_split
@@ -30,7 +31,9 @@ from boneage.train.bundle.runs import (
     HandRuns,
     TrainedRun,
     hand_recipes,
+    joint_recipe,
     load_hand_runs,
+    load_joint_run,
     load_quality_run,
     load_runs,
     quality_recipe,
@@ -170,19 +173,7 @@ def release(
         calibration=options.calibration,
         repeat_sd_months=options.repeat_sd_months,
     )
-    members = [
-        NetworkMember(
-            name=one.name,
-            network=one.network,
-            view=one.recipe.view,
-            age_mean_months=one.unit.mean_months,
-            age_spread_months=one.unit.spread_months,
-            mirror=options.mirror and one.recipe.view.region == "radiograph",
-            sexes=one.sexes,
-            weight=options.member_weights.get(one.name, 1.0),
-        )
-        for one in trained
-    ]
+    members = [_member(one, options.member_weights.get(one.name, 1.0), mirror=options.mirror) for one in trained]
     bits = options.weight_bits
     judge = None if quality is None else load_quality_run(quality, options.weights)
     bundle = write_bundle(
@@ -240,56 +231,100 @@ def renew(
     directory: Path,
     *,
     version: str,
+    title: str = "",
     repeat_sd_months: float | None = None,
+    calibration: Calibration | None = None,
+    runs: Sequence[Path] = (),
+    weights: Mapping[str, float] = MappingProxyType({}),
+    joints: Path | None = None,
     quality: Path | None = None,
     radiographs: Sequence[LabelledRadiograph] = (),
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     progress: Progress = iter,
 ) -> Bundle:
-    """Make a new version of a bundle with the same networks for ages: measured again, or with a quality network.
+    """Make a new version of a bundle with the same networks for ages: measured again, or with further networks.
 
     Args:
         bundle: bundle to renew.
         directory: folder of the new bundle.
         version: version of the new bundle.
+        title: title of the new bundle; by default the bundle's own.
         repeat_sd_months: standard deviation of repeated readings, above 0; by default the bundle's own.
+        calibration: calibration of the new bundle; by default the bundle's own, which does not fit one with further
+            networks for ages.
+        runs: folders of runs whose networks for ages the new bundle has, too.
+        weights: weights in the mean by the members' names; others keep theirs, and those of `runs` have 1.
+        joints: folder of a run for the task ``joints``; the default is the bundle's own network.
         quality: folder of a run for the task ``quality``; the default is the bundle's own network.
         radiographs: radiographs whose split ``validation`` measures the bundle; none of its networks for ages may have
-            been trained on it. Without radiographs the bundle keeps its figures, which a quality network does not
-            change.
-        weight_bits: bits of the quality network's weights.
+            been trained on it. Without radiographs the bundle keeps its figures, which networks for joints and quality
+            do not change.
+        weight_bits: bits of the weights of the new networks.
         overwrite: True to replace an existing bundle.
         progress: wraps the radiographs while they are assessed.
 
     Raises:
         TableError: ``table_split`` if no radiograph has the split ``validation``; ``table_empty`` if none can be read.
-        RecipeError: ``recipe_invalid`` if `quality` is no such run.
+        RecipeError: ``recipe_invalid`` if `joints` or `quality` is no such run; ``recipe_changed`` if one of `runs` was
+            trained on hands located by other networks.
         BundleError: see `boneage.train.bundle.write.write_bundle`.
     """
+    trained = load_runs(runs, "last")
+    reject_other_hands(runs, bundle)
+    located = None if joints is None else load_joint_run(joints, "last")
     judge = None if quality is None else load_quality_run(quality, "last")
     validation = radiographs_of_split(radiographs, "validation") if radiographs else []
+    recipes = {one.name: one.recipe.to_dict() for one in trained} | joint_recipe(joints) | quality_recipe(quality)
     manifest = replace(
         bundle.manifest,
         version=version,
+        title=title or bundle.manifest.title,
         created=datetime.now(UTC).date().isoformat(),
         repeat_sd_months=repeat_sd_months or bundle.manifest.repeat_sd_months,
-        recipe={**bundle.manifest.recipe, **without_folders(quality_recipe(quality))},
+        calibration=calibration or bundle.manifest.calibration,
+        members=tuple(replace(one, weight=weights.get(one.name, one.weight)) for one in bundle.manifest.members),
+        recipe={**bundle.manifest.recipe, **without_folders(recipes)},
         format=FORMAT,
     )
 
     def finish(renewed: Bundle) -> Manifest:
         kept = {key: value for key, value in bundle.manifest.metrics.items() if key == "weights"}
-        return measure_bundle(renewed, validation, progress=progress).into(renewed.manifest, **kept)
+        # Without the limits that are yet to be measured, the bundle itself is measured, and collects its embeddings.
+        plain = replace(renewed.manifest, curve=None, disagreement=None, bone_powers={})
+        watched = _Watched(renewed.directory, plain, threads=renewed.threads)
+        measured = measure_bundle(watched, validation, progress=progress)
+        names = {one.name for one in trained}
+        members = tuple(
+            replace(member, embedding_stats=watched.embedding_stats(member)) if member.name in names else member
+            for member in renewed.members
+        )
+        return measured.into(replace(renewed.manifest, members=members), **kept)
 
     return rewrite_bundle(
         bundle,
         manifest,
         directory,
+        members=[_member(one, weights.get(one.name, 1.0)) for one in trained],
+        joints=located,
         quality=judge,
         weight_bits=weight_bits,
         overwrite=overwrite,
         finish=finish if validation else None,
+    )
+
+
+def _member(trained: TrainedRun, weight: float, *, mirror: bool = False) -> NetworkMember:
+    """Return the member that a run becomes."""
+    return NetworkMember(
+        name=trained.name,
+        network=trained.network,
+        view=trained.recipe.view,
+        age_mean_months=trained.unit.mean_months,
+        age_spread_months=trained.unit.spread_months,
+        mirror=mirror and trained.recipe.view.region == "radiograph",
+        sexes=trained.sexes,
+        weight=weight,
     )
 
 
@@ -389,6 +424,6 @@ def _cut_each(
         try:
             pixels = read_radiograph(radiograph.image).pixels
             hand = bundle.find_hand(pixels) if bundle.finds_hands else None
-            yield {spec: cut_view(pixels, spec, hand=hand) for spec in specs}
+            yield {spec: cut_member_view(pixels, spec, hand=hand) for spec in specs}
         except Rejection:
             continue  # the log has listed it when the bundle was measured

@@ -28,6 +28,9 @@ from boneage.train.run.weights import load_hand_run, load_run
 _QUALITY_TITLE = "quality network"
 """Key of the quality network among a manifest's recipes."""
 
+_JOINTS_TITLE = "hand network joints"
+"""Key of the network for joints among a manifest's recipes."""
+
 
 @dataclass(frozen=True)
 class HandRuns:
@@ -127,12 +130,31 @@ def hand_recipes(hand: Bundle | HandRuns | None) -> dict[str, Any]:
     if isinstance(hand, HandRuns):
         return {title: read_run_record(getattr(hand, name))["recipe"] for name, title in names.items()}
     recipes = {} if hand is None else hand.manifest.recipe
-    return {title: recipes[title] for title in (*names.values(), _QUALITY_TITLE) if title in recipes}
+    return {title: recipes[title] for title in (*names.values(), _JOINTS_TITLE, _QUALITY_TITLE) if title in recipes}
 
 
 def quality_recipe(quality: Path | None) -> dict[str, Any]:
     """Return the recipe of the quality network for the manifest."""
     return {} if quality is None else {_QUALITY_TITLE: read_run_record(quality)["recipe"]}
+
+
+def load_joint_run(run: Path, weights: str) -> TrainedHandNetwork:
+    """Load the network of a run for the task ``joints``.
+
+    Raises:
+        RecipeError: ``recipe_invalid`` if it is a run for another task.
+    """
+    recipe, network, _ = load_hand_run(run, weights)
+    if recipe.task != "joints":
+        raise RecipeError(
+            "recipe_invalid", f"{run} holds a run for the task {recipe.task}. Choose a run for the task joints."
+        )
+    return TrainedHandNetwork(network, recipe.view.height, recipe.view.width)
+
+
+def joint_recipe(joints: Path | None) -> dict[str, Any]:
+    """Return the recipe of the network for joints for the manifest."""
+    return {} if joints is None else {_JOINTS_TITLE: read_run_record(joints)["recipe"]}
 
 
 def load_quality_run(run: Path, weights: str) -> TrainedQualityNetwork:

@@ -28,6 +28,8 @@ WEIGHT_LIMITS: Mapping[WeightBits, Mapping[str, float]] = MappingProxyType(
             "age_months": 0.05,
             "activation": 1e-3,  # relative to its largest value
             "age_distribution": 1e-3,
+            "bone_distribution": 1e-3,
+            "bone_weight": 1e-3,
             "hand": 0.01,
             "points": 0.05,
             "spread": 0.05,
@@ -38,6 +40,8 @@ WEIGHT_LIMITS: Mapping[WeightBits, Mapping[str, float]] = MappingProxyType(
             "age_months": 2.0,
             "activation": 0.1,
             "age_distribution": 0.005,
+            "bone_distribution": 0.02,
+            "bone_weight": 0.05,
             "hand": 0.1,
             "points": 0.15,
             "spread": 0.2,

@@ -160,19 +160,23 @@ def rewrite_bundle(
     manifest: Manifest,
     directory: str | Path,
     *,
+    members: Sequence[NetworkMember] = (),
+    joints: TrainedHandNetwork | None = None,
     quality: TrainedQualityNetwork | None = None,
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     finish: Callable[[Bundle], Manifest] | None = None,
 ) -> Bundle:
-    """Write a new bundle with the same graphs, another manifest, and optionally a new quality network.
+    """Write a new bundle with the same graphs, another manifest, and optionally further or new networks.
 
     Args:
         bundle: bundle whose graphs are copied.
-        manifest: manifest with these graphs, except for a new quality network.
+        manifest: manifest with these graphs, except for the further and new ones.
         directory: folder of the new bundle; it never exists half-written.
+        members: further networks for ages.
+        joints: trained network for joints, which replaces the bundle's.
         quality: trained quality network, which replaces the bundle's.
-        weight_bits: bits of that network's weights; see `export_graph`.
+        weight_bits: bits of those networks' weights; see `export_graph`.
         overwrite: True to replace an existing bundle.
         finish: see `write_bundle`.
 
@@ -181,14 +185,27 @@ def rewrite_bundle(
     """
     directory = Path(directory)
     with _built_beside(directory, overwrite=overwrite) as built:
-        kept = [*manifest.members, *(manifest.hand.by_name().values() if manifest.hand else ())]
+        kept: list[Member | HandGraph | QualityGraph] = [*manifest.members]
+        if joints is not None and manifest.hand is not None:
+            located = _export_hand_network(built, "joints", joints, "joints", weight_bits)
+            kept += [one for name, one in manifest.hand.by_name().items() if name != "joints"]
+            manifest = replace(manifest, hand=replace(manifest.hand, joints=located))
+        elif manifest.hand is not None:
+            kept += manifest.hand.by_name().values()
         if quality is not None:
             manifest = replace(manifest, quality=_export_quality(built, quality, weight_bits))
         elif manifest.quality is not None:
             kept.append(manifest.quality)
         for graph in kept:
             shutil.copyfile(bundle.directory / graph.graph, built / graph.graph)
-        write_manifest(manifest, built)
+        further = tuple(_export_member(built, member, weight_bits) for member in members)
+        manifest = replace(manifest, members=(*manifest.members, *further))
+        self_test = manifest.self_test
+        ages_months = _phantom_ages(Bundle(built, manifest), further)
+        for member in manifest.members[: -len(further) or None]:
+            for sex in member.sexes:
+                ages_months[sex][member.name] = self_test.age_months[sex][member.name]
+        write_manifest(replace(manifest, self_test=replace(self_test, age_months=ages_months)), built)
         _reject_failing(built)
         if finish is not None:
             write_manifest(finish(Bundle.open(built)), built)
@@ -236,13 +253,18 @@ def _fill(
     entries = tuple(_export_member(directory, member, bits) for member in members)
     judge = _export_quality(directory, quality, bits) if quality else _take_over_quality(directory, hand, bits)
     manifest = replace(facts, members=entries, hand=graphs, quality=judge)
-    ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
-    bundle = Bundle(directory, manifest)
-    for member in entries:
-        for sex, age_months in predict_phantom(bundle, member).items():
-            ages[sex][member.name] = age_months
+    ages = _phantom_ages(Bundle(directory, manifest), entries)
     write_manifest(replace(manifest, self_test=SelfTest(ages, facts.self_test.tolerance_months)), directory)
     _reject_failing(directory)
+
+
+def _phantom_ages(bundle: Bundle, members: Sequence[Member]) -> dict[Sex, dict[str, float]]:
+    """Return the members' ages of the drawn phantom, months, by sex and name."""
+    ages: dict[Sex, dict[str, float]] = {sex: {} for sex in Sex}
+    for member in members:
+        for sex, age_months in predict_phantom(bundle, member).items():
+            ages[sex][member.name] = age_months
+    return ages
 
 
 def _reject_failing(directory: Path) -> None:
@@ -319,7 +341,7 @@ def _export_hand(directory: Path, networks: TrainedHandNetworks | None, bits: We
     mask = _export_hand_network(directory, "mask", networks.mask, "mask", bits)
     locate = _export_hand_network(directory, "locate", networks.locate, "points", bits)
     refine = _export_hand_network(directory, "refine", networks.refine, "points", bits)
-    return HandGraphs(mask, locate, refine, networks.limits)
+    return HandGraphs(mask, locate, refine, limits=networks.limits)
 
 
 def _export_hand_network(

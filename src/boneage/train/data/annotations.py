@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneage.errors import TableError
+from boneage.hand.joints import JOINT_NAMES
 from boneage.hand.registration import POINT_NAMES
 from boneage.tables.csv_table import read_rows, reject_duplicates
 
@@ -64,3 +65,22 @@ def read_key_points(table: Path) -> dict[str, NDArray[np.float64]]:
             raise row.bad_value(_POINT_COLUMNS[0], "must lie apart from the capitate")
         points[row.text("id")] = values
     return points
+
+
+def read_joints(table: Path) -> dict[str, NDArray[np.float64]]:
+    """Read joints by the radiograph's id, (J, 2), as fractions of width and height, with the rows of `JOINT_NAMES`.
+
+    The columns are ``id`` and ``<name>_x``, ``<name>_y`` for each joint. A joint without an annotation has two empty
+    cells, and is NaN. A joint may lie slightly outside the radiograph.
+
+    Raises:
+        TableError: see `boneage.tables.csv_table.read_rows`; ``table_value``, ``table_duplicate``.
+    """
+    columns = [f"{name}_{axis}" for name in JOINT_NAMES for axis in "xy"]
+    rows = read_rows(table, ("id", *columns))
+    reject_duplicates(rows, "id")
+    joints: dict[str, NDArray[np.float64]] = {}
+    for row in rows:
+        values = [row.number(column, -0.5, 1.5) if row.cells[column] else math.nan for column in columns]
+        joints[row.text("id")] = np.array(values).reshape(len(JOINT_NAMES), 2)
+    return joints

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.geometry import Transform
+from boneage.hand.views import GreyScale
 from boneage.train.recipe import Augmentation
 
 
@@ -40,3 +42,15 @@ def draw_change(options: Augmentation, height: int, width: int, generator: np.ra
     jitter = jitter.then(turn.then(scale).about(width / 2, height / 2))
     jitter = jitter.then(Transform.shift(shift_x * options.shift * width, shift_y * options.shift * height))
     return Change(jitter, math.exp(gain * math.log1p(options.gain)), offset * options.offset)
+
+
+def draw_exponent(options: Augmentation, generator: np.random.Generator) -> float:
+    """Draw the exponent of the grey levels."""
+    return math.exp(generator.uniform(-1.0, 1.0) * math.log1p(options.gamma))
+
+
+def with_gamma(view: Image, grey: GreyScale, exponent: float) -> Image:
+    """Return a view whose levels between the bounds of the grey scale, as 0..1, are raised to a power."""
+    low, span = np.float32((grey.low - grey.mean) / grey.spread), np.float32((grey.high - grey.low) / grey.spread)
+    raised = np.clip((view - low) / span, 0.0, 1.0) ** np.float32(exponent)
+    return np.asarray(raised * span + low, dtype=np.float32)

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from boneage.hand.views import ViewSpec, cut_view
+from boneage.arrays import Image
+from boneage.hand.bones import BONES, cut_bones, tile_sides
+from boneage.hand.registration import Hand
+from boneage.hand.views import GreyScale, ViewSpec, cut_view
 from boneage.tables.radiographs import LabelledRadiograph
-from boneage.train.data.augment import draw_change
+from boneage.train.data.augment import draw_change, draw_exponent, with_gamma
 from boneage.train.data.cache import RadiographCache
 from boneage.train.data.hands import HandTable
 from boneage.train.recipe import Augmentation, Recipe
@@ -57,7 +60,9 @@ class EpochViews(Dataset[tuple[Tensor, ...]]):
         radiograph = self.radiographs[index]
         hand = None if self.hands is None else self.hands.hand(radiograph.id)
         pixels, grey = self.cache.pixels(radiograph.id), self.cache.grey(radiograph.id, self.spec.grey, hand)
-        if self.augment is None:
+        if self.spec.region == "bones" and hand is not None:
+            view = self._bones(pixels, hand, grey, index)
+        elif self.augment is None:
             view = cut_view(pixels, self.spec, hand=hand, grey=grey)
         else:
             generator = np.random.default_rng((self.seed, self.epoch, index))
@@ -65,6 +70,22 @@ class EpochViews(Dataset[tuple[Tensor, ...]]):
             view = change.shade(cut_view(pixels, self.spec, hand=hand, grey=grey, jitter=change.jitter))
         age = torch.tensor(radiograph.boneage_months, dtype=torch.float32)
         return torch.from_numpy(view)[None], torch.from_numpy(radiograph.sex.one_hot()), age
+
+    def _bones(self, pixels: Image, hand: Hand, grey: GreyScale, index: int) -> Image:
+        """Return the view of all bones, or of some, each changed by itself."""
+        if self.augment is None:
+            return cut_bones(pixels, self.spec, hand, grey).view
+        generator = np.random.default_rng((self.seed, self.epoch, index))
+        height, width = tile_sides(self.spec)
+        changes = [draw_change(self.augment, height, width, generator) for _ in BONES]
+        shown = np.ones(len(BONES), np.bool_)
+        if self.augment.most_bones:
+            count = int(generator.integers(self.augment.fewest_bones, self.augment.most_bones + 1))
+            shown = generator.permutation(len(BONES)) < count
+        exponent = draw_exponent(self.augment, generator)
+        jitters = [change.jitter for change in changes]
+        view = cut_bones(pixels, self.spec, hand, grey, jitters=jitters, shown=shown).view
+        return changes[0].shade(with_gamma(view, grey, exponent) if self.augment.gamma else view)
 
 
 class EpochOrder(Sampler[int]):

@@ -17,6 +17,7 @@ from boneage.bundle.bundle import Bundle
 from boneage.errors import Rejection
 from boneage.files import sha256_of
 from boneage.geometry import Transform
+from boneage.hand.joints import Joints
 from boneage.hand.registration import Hand
 from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.cache import Progress, RadiographCache
@@ -47,6 +48,7 @@ class HandTable:
         self._mask_shape: tuple[int, int] = (table["mask_shape"][0], table["mask_shape"][1])
         self._numbers = np.load(folder / "numbers.npy")
         self._masks = np.load(folder / "masks.npy", mmap_mode="r")
+        self._joints = np.load(folder / "joints.npy") if (folder / "joints.npy").exists() else None
 
     def __reduce__(self) -> tuple[type[HandTable], tuple[Path]]:
         return HandTable, (self.folder,)
@@ -67,6 +69,7 @@ class HandTable:
             inverted=bool(numbers[12]),
             spread=float(numbers[13]),
             side_certain=bool(numbers[14]),
+            joints=None if self._joints is None else Joints(self._joints[row, :, :2], self._joints[row, :, 2]),
         )
 
 
@@ -160,6 +163,7 @@ def _write(
     rejected: dict[str, str] = {}
     numbers: list[list[float]] = []
     masks: list[np.ndarray] = []
+    joints: list[np.ndarray] = []
     shape = bundle.hand_networks().mask_shape
     with ThreadPoolExecutor(_THREADS) as pool:
         for radiograph, hand in zip(progress(radiographs), pool.map(locate, radiographs), strict=True):
@@ -172,9 +176,13 @@ def _write(
                 [*hand.points_xy.ravel(), *to_mask, float(hand.inverted), hand.spread, float(hand.side_certain)]
             )
             masks.append(np.packbits(hand.mask))
+            if hand.joints is not None:
+                joints.append(np.column_stack([hand.joints.frame_xy, hand.joints.spread]))
     np.save(folder / "numbers.npy", np.array(numbers, dtype=np.float64).reshape(-1, 15))
     np.save(
         folder / "masks.npy", np.array(masks, dtype=np.uint8).reshape(len(masks), math.ceil(shape[0] * shape[1] / 8))
     )
+    if joints:
+        np.save(folder / "joints.npy", np.array(joints, dtype=np.float64))
     table = {"ids": ids, "rejected": rejected, "mask_shape": shape, "found_by": hand_fingerprint(bundle)}
     (folder / "hands.json").write_text(json.dumps(table), encoding="utf-8")

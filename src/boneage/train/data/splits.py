@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from boneage.errors import TableError
 from boneage.tables.radiographs import LabelledRadiograph, split_radiographs
-from boneage.train.data.annotations import read_key_points, read_masks
+from boneage.train.data.annotations import read_joints, read_key_points, read_masks
 from boneage.train.recipe import DataOptions, Recipe
 
-ANNOTATED_TASKS = frozenset({"mask", "points"})
+_TARGETS: Mapping[str, Callable[[Path], Collection[str]]] = {
+    "mask": read_masks,
+    "points": read_key_points,
+    "joints": read_joints,
+}
+"""Readers of the annotations of each task that needs them."""
+
+ANNOTATED_TASKS = frozenset(_TARGETS)
 """Tasks of the hand networks, whose radiographs need annotations."""
 
 
@@ -29,7 +36,7 @@ def choose_radiographs(
     """
     data = recipe.data
     if recipe.task in ANNOTATED_TASKS:
-        targets = (read_masks if recipe.task == "mask" else read_key_points)(Path(data.targets))
+        targets = _TARGETS[recipe.task](Path(data.targets))
         return _hold_out([radiograph for radiograph in radiographs if radiograph.id in targets], recipe)
     if data.sexes != "both":
         radiographs = [radiograph for radiograph in radiographs if radiograph.sex == data.sexes]

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from torch import nn
 
 from boneage.errors import RecipeError
+from boneage.train.networks.bones import BoneNetwork
 from boneage.train.networks.inception import InceptionNetwork
 from boneage.train.networks.layers import AgeNetwork
-from boneage.train.networks.points import KeyPointNetwork, VGGKeyPointNetwork
+from boneage.train.networks.points import JointNetwork, KeyPointNetwork, VGGKeyPointNetwork
 from boneage.train.networks.quality import QualityNetwork
 from boneage.train.networks.residual import ResidualNetwork
 from boneage.train.networks.souza import TABLE_I, SouzaNetwork
@@ -26,6 +27,7 @@ N = TypeVar("N", bound=nn.Module)
 
 NETWORKS: dict[str, Callable[..., AgeNetwork]] = {
     **{f"souza-{letter.lower()}": partial(SouzaNetwork, column) for letter, column in TABLE_I.items()},
+    "bones": BoneNetwork,
     "inception-v3": InceptionNetwork,
     "residual": partial(ResidualNetwork, "number"),
     "residual-distribution": partial(ResidualNetwork, "distribution"),
@@ -37,6 +39,7 @@ NETWORKS: dict[str, Callable[..., AgeNetwork]] = {
 HAND_NETWORKS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "mask": {"unet": UNetwork},
     "points": {"key-points": KeyPointNetwork, "vgg-key-points": VGGKeyPointNetwork},
+    "joints": {"joints": JointNetwork},
     "quality": {"quality": QualityNetwork},
 }
 """Builders of networks for other tasks than ages, by task and name; see `NETWORKS`."""

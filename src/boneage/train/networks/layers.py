@@ -34,12 +34,16 @@ class Explained(NamedTuple):
         embedding: (N, E), the last hidden layer.
         activation: (N, h, w) in the unit of training.
         distribution: (N, 240), probability of each month; None for a network that returns a number.
+        bones: (N, B, 240), the same of each bone; None for a network that does not read single bones.
+        bone_weights: (N, B), weight of each bone in the age; None for such a network.
     """
 
     age: Tensor
     embedding: Tensor
     activation: Tensor
     distribution: Tensor | None = None
+    bones: Tensor | None = None
+    bone_weights: Tensor | None = None
 
 
 class AgeHead(nn.Module):
@@ -118,6 +122,15 @@ class AgeHead(nn.Module):
 
     def explain(self, features: Tensor, sex: Tensor) -> Explained:
         """Return the outputs of `forward` without dropout, the embedding, and Grad-CAM's sum before its ReLU."""
+        explained, gradient = self.explain_with_gradient(features, sex)
+        weights = gradient / (features.shape[2] * features.shape[3])
+        return explained._replace(activation=torch.einsum("nc,nchw->nhw", weights, features))
+
+    def explain_with_gradient(self, features: Tensor, sex: Tensor) -> tuple[Explained, Tensor]:
+        """Return the outputs without an activation map (zeros), and the age's gradient by each channel's sum, (N, C).
+
+        The gradient is that by the mean over all places for ``average``.
+        """
         *hidden, last = self._layers()
         x = self._with_sex(self.pool(features), sex)
         slopes: list[Tensor] = []
@@ -133,8 +146,7 @@ class AgeHead(nn.Module):
         if self.pooling == "flatten":
             # A maximum hands its gradient to one place only, so the sum over places stays what it was.
             gradient = gradient.reshape(features.shape[0], self.channels, -1).sum(dim=2)
-        weights = gradient / (features.shape[2] * features.shape[3])
-        return Explained(age, x, torch.einsum("nc,nchw->nhw", weights, features), distribution)
+        return Explained(age, x, torch.zeros_like(features[:, 0]), distribution), gradient
 
     def _answered(self, last: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the age (N,), its gradient by the last hidden layer `x` (N, E), and the distribution or None."""
@@ -186,6 +198,11 @@ class AgeNetwork(nn.Module):
     head: AgeHead
     cells: CellGrid
     """Positions of the feature map's cells on the view."""
+
+    @property
+    def gives_bones(self) -> bool:
+        """True if the network returns the distribution and the weight of each bone."""
+        return False
 
     @property
     def gives_distribution(self) -> bool:

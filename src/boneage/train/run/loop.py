@@ -125,7 +125,9 @@ class _Run:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False) if decay else None
         self.wrapped, self.optimizer = fabric.setup(self.network, build_optimizer(self.network, self.recipe.train))
         if isinstance(self.network, AgeNetwork):
-            self.wrapped.mark_forward_method("log_distribution")  # lets processes share its gradients
+            for method in ("log_distribution", "log_distributions"):  # lets processes share their gradients
+                if hasattr(self.network, method):
+                    self.wrapped.mark_forward_method(method)
         if self.average is not None:
             self.average.to(fabric.device)
         self.state = self._restore()

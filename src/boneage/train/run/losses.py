@@ -83,22 +83,42 @@ def points_loss(
         fold: pixels of the view per place of the heat maps.
     """
     count = torch.nn.functional.cross_entropy(located.hands.float(), hands)
-    distance = (located.points.float() - points_xy).norm(dim=2)
     if located.heat is None:
+        distance = (located.points.float() - points_xy).norm(dim=2)
         square = (((located.points - points_xy) / half_size) ** 2).mean(dim=2)
         spread = located.spread + EPSILON
         likelihood = torch.log(spread) + distance.detach() / spread  # trains the size of errors only, not the points
-        each = square + LIKELIHOOD_SHARE * likelihood
+        each = _mean_on_view(square + LIKELIHOOD_SHARE * likelihood, on_view)
     else:
-        target = _gaussians(points_xy / fold - 0.5, located.heat.shape[2], located.heat.shape[3])
-        entropy = -(target * located.heat.float()).sum(dim=(2, 3))
-        each = entropy + DISTANCE_SHARE * distance / half_size.max()
-    loss: Tensor = COUNT_SHARE * count + (each * on_view).sum() / on_view.sum().clamp(min=1)
-    return loss
+        each = places_loss(located.points, located.heat, points_xy, on_view, half_size=half_size, fold=fold)
+    return COUNT_SHARE * count + each
+
+
+def places_loss(
+    points: Tensor, heat: Tensor, points_xy: Tensor, on_view: Tensor, *, half_size: Tensor, fold: int
+) -> Tensor:
+    """Return the loss of heat maps and of their mean places, averaged over the points on the view.
+
+    Args:
+        points: (N, P, 2), mean places of the heat maps, pixels of the view.
+        heat: logarithms of the heat maps, (N, P, h, w).
+        points_xy: (N, P, 2), true places, pixels of the view.
+        on_view: (N, P), 1 where a point is annotated and lies on the view.
+        half_size: (2,), half the width and height of the view, pixels.
+        fold: pixels of the view per place of the heat maps.
+    """
+    distance = (points.float() - points_xy).norm(dim=2)
+    target = _gaussians(points_xy / fold - 0.5, heat.shape[2], heat.shape[3])
+    entropy = -(target * heat.float()).sum(dim=(2, 3))
+    return _mean_on_view(entropy + DISTANCE_SHARE * distance / half_size.max(), on_view)
+
+
+def _mean_on_view(each: Tensor, on_view: Tensor) -> Tensor:
+    return (each * on_view).sum() / on_view.sum().clamp(min=1)
 
 
 def _gaussians(centres_xy: Tensor, height: int, width: int) -> Tensor:
-    """Return Gaussians about places (N, 3, 2) on a grid, (N, 3, height, width), each with sum 1."""
+    """Return Gaussians about places (N, P, 2) on a grid, (N, P, height, width), each with sum 1."""
     rows = torch.arange(height, device=centres_xy.device, dtype=centres_xy.dtype)
     columns = torch.arange(width, device=centres_xy.device, dtype=centres_xy.dtype)
     y = -((rows - centres_xy[..., 1:]) ** 2) / (2 * HEAT_SPREAD**2)

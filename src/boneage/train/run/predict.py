@@ -76,7 +76,7 @@ def predict_radiographs(
     table = chosen if recipe.data.train_limit or recipe.data.validation_limit else radiographs
     cache = build_cache(table, cache_folder, longest_side=recipe.data.longest_side)
     hands = open_hands(recipe.data.hands, table, cache) if recipe.view.needs_hand else None
-    chosen = [radiograph for radiograph in chosen if _is_readable(radiograph, recipe, cache, hands)]
+    chosen = [radiograph for radiograph in chosen if is_readable(radiograph, recipe, cache, hands)]
     if not chosen:
         raise TableError("table_empty", f"None of the radiographs to estimate with {run} can be read.")
     batches = validation_batches(chosen, cache, recipe.view, hands=hands, batch_size=64, workers=recipe.train.workers)
@@ -104,9 +104,10 @@ def set_aside(recipe: Recipe, radiographs: Sequence[LabelledRadiograph]) -> list
     return choose_radiographs(replace(recipe, data=replace(recipe.data, folds=0, fold=0)), radiographs)[1]
 
 
-def _is_readable(
+def is_readable(
     radiograph: LabelledRadiograph, recipe: Recipe, cache: RadiographCache, hands: HandTable | None
 ) -> bool:
+    """Return True if a radiograph has the view of a recipe: it was read, and has a hand and contrast where needed."""
     if radiograph.id not in cache or (hands is not None and radiograph.id not in hands):
         return False
     try:

@@ -14,7 +14,7 @@ from boneage.train.data.hands import HandTable, open_hands
 from boneage.train.data.splits import ANNOTATED_TASKS, choose_radiographs
 from boneage.train.recipe import Recipe
 from boneage.train.run.progress import progress_bar
-from boneage.train.run.tasks import HAND_TASKS, AgeTask, QualityTask, Task
+from boneage.train.run.tasks import HAND_TASKS, AgeTask, BoneAgeTask, JointsTask, QualityTask, Task
 
 
 def prepare_task(
@@ -34,7 +34,7 @@ def prepare_task(
     rejected = {radiograph_id: code for radiograph_id, code in cache.rejected.items() if radiograph_id in chosen}
     training, validation = _present(training, cache, "train"), _present(validation, cache, "validation")
     hands = None
-    if recipe.task not in ANNOTATED_TASKS and recipe.view.needs_hand:
+    if recipe.task == "joints" or (recipe.task not in ANNOTATED_TASKS and recipe.view.needs_hand):
         hands = _open_hands(fabric, recipe, table, cache, quiet=quiet)
         rejected |= {radiograph_id: code for radiograph_id, code in hands.rejected.items() if radiograph_id in chosen}
         training, validation = _present(training, hands, "train"), _present(validation, hands, "validation")
@@ -43,8 +43,11 @@ def prepare_task(
     uniform = _uniform_radiographs([*training, *validation], recipe, cache, hands)
     rejected |= uniform
     training, validation = _without(training, uniform, "train"), _without(validation, uniform, "validation")
+    if recipe.task == "joints" and hands is not None:
+        return JointsTask(recipe, training, validation, cache, hands), rejected
     if recipe.task == "age":
-        return AgeTask(recipe, training, validation, cache, hands), rejected
+        task = BoneAgeTask if recipe.view.region == "bones" else AgeTask
+        return task(recipe, training, validation, cache, hands), rejected
     return HAND_TASKS[recipe.task](recipe, training, validation, cache), rejected
 
 

@@ -22,19 +22,22 @@ from torch.utils.data import DataLoader
 
 from boneage.bundle.quality import QUALITY_LABELS, QualityLimit
 from boneage.evaluate.metrics import concordance, mean_absolute_difference
+from boneage.hand.joints import JOINT_NAMES
 from boneage.hand.mask import whole_hand
-from boneage.hand.registration import POINT_NAMES
+from boneage.hand.registration import HAND_LENGTH, POINT_NAMES
+from boneage.hand.views import frame_to_view
 from boneage.tables.radiographs import LabelledRadiograph
-from boneage.train.data.annotations import read_key_points, read_masks
+from boneage.train.data.annotations import read_joints, read_key_points, read_masks
 from boneage.train.data.cache import RadiographCache
 from boneage.train.data.epochs import batches_of, training_batches, validation_batches
 from boneage.train.data.hand_views import HandViews, MaskViews, PointViews, hand_batches
 from boneage.train.data.hands import HandTable
+from boneage.train.data.joint_views import JointViews
 from boneage.train.data.quality_views import VALIDATION_EPOCH, QualityViews, Scenes
 from boneage.train.data.splits import draw_radiographs
 from boneage.train.networks.layers import AgeNetwork
 from boneage.train.recipe import Recipe
-from boneage.train.run.losses import label_distribution_loss, mask_loss, points_loss
+from boneage.train.run.losses import label_distribution_loss, mask_loss, places_loss, points_loss
 
 Batches = DataLoader[tuple[Tensor, ...]]
 
@@ -43,6 +46,9 @@ Watch = Callable[[Iterable[Any]], Iterable[Any]]
 _LOSSES = {"mae": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 
 _OLDEST_MONTHS = 240.0
+
+BONE_SHARE = 0.5
+"""Weight of the ages of single bones beside the age of the hand."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +199,25 @@ class AgeTask(Task):
         }
 
 
+class BoneAgeTask(AgeTask):
+    """Task of ages on views of single bones: the age of the hand, and the age of each bone."""
+
+    def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        """Return the loss of the hand's distribution plus the mean loss of those of the bones that are shown."""
+        views, sexes, months = batch
+        bare: Any = getattr(network, "module", network)
+        hand, bones, present = cast("Any", network).log_distributions(views, sexes)
+        by_bone = months[:, None].expand(present.shape)[present]
+        of_bones = self._loss_of(bare, bones[present], by_bone)
+        return self._loss_of(bare, hand, months) + BONE_SHARE * of_bones
+
+    def _loss_of(self, network: Any, log_distribution: Tensor, months: Tensor) -> Tensor:
+        """Return divergence and absolute difference of the expectation, for distributions (M, 240) and labels (M,)."""
+        divergence = label_distribution_loss(log_distribution, months, self.recipe.train.label_spread)
+        expected = network.head.expectation_of(log_distribution)
+        return divergence + nn.functional.l1_loss(expected, self.unit.from_months(months))
+
+
 class HandTask(Task):
     """Task of a hand network, which reads the annotations that the recipe names."""
 
@@ -297,6 +322,65 @@ class PointsTask(HandTask):
         for index, name in enumerate(POINT_NAMES):
             figures[f"{name}_median_percent"] = float(np.median(all_errors[:, index]))
             figures[f"{name}_p95_percent"] = float(np.percentile(all_errors[:, index], 95))
+        return figures
+
+
+class JointsTask(Task):
+    """Task of the joints of registered hands."""
+
+    measure = "error_percent"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training: Sequence[LabelledRadiograph],
+        validation: Sequence[LabelledRadiograph],
+        cache: RadiographCache,
+        hands: HandTable,
+    ) -> None:
+        super().__init__(recipe, training, validation, cache)
+        self.hands = hands
+        self.joints = read_joints(Path(recipe.data.targets))
+
+    def record(self) -> dict[str, Any]:
+        """Return the fingerprint of the networks that located the hands."""
+        return {"hands": self.hands.fingerprint}
+
+    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
+        """Return batches of views, joints and their visibility."""
+        views = JointViews(self.training, self.cache, self.hands, self.joints, self.recipe, epoch=epoch)
+        return batches_of(views, self.recipe, epoch=epoch, rank=rank, world=world)
+
+    def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        """Return the loss of the heat maps."""
+        view, points_xy, on_view = batch
+        bare: Any = getattr(network, "module", network)
+        located = network(view)
+        half = points_xy.new_tensor([self.recipe.view.width / 2, self.recipe.view.height / 2])
+        return places_loss(located.points, located.heat, points_xy, on_view, half_size=half, fold=bare.fold)
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module, epoch: int, device: torch.device, watch: Watch) -> dict[str, float]:
+        """Return the median and the 95th percentile of the errors of all joints and of each, in % of the hand's length.
+
+        The measure is the median of all.
+        """
+        views = JointViews(self.validation, self.cache, self.hands, self.joints, self.recipe)
+        errors: list[NDArray[np.float64]] = []
+        for view, points_xy, on_view in watch(batches_of(views, self.recipe, epoch=None)):
+            distances = (network(view.to(device)).points.float().cpu() - points_xy).norm(dim=2)
+            errors.append(torch.where(on_view > 0, distances, torch.nan).double().numpy())
+        length = HAND_LENGTH * frame_to_view(self.recipe.view).zoom
+        percent = 100 * np.concatenate(errors) / length
+        figures = {
+            "error_percent": float(np.nanmedian(percent)),
+            "p95_percent": float(np.nanpercentile(percent, 95)),
+        }
+        for name, column in zip(JOINT_NAMES, percent.T, strict=True):
+            measured = column[np.isfinite(column)]
+            if len(measured):
+                figures[f"{name}_median_percent"] = float(np.median(measured))
+                figures[f"{name}_p95_percent"] = float(np.percentile(measured, 95))
         return figures
 
 

@@ -1,0 +1,28 @@
+"""The view of a network for ages: one part of the radiograph, or its bones in tiles."""
+
+from __future__ import annotations
+
+from boneage.arrays import Image
+from boneage.hand.bones import cut_bones
+from boneage.hand.registration import Hand
+from boneage.hand.views import GreyScale, ViewSpec, cut_view, measure_grey
+
+
+def cut_member_view(pixels: Image, spec: ViewSpec, *, hand: Hand | None = None, grey: GreyScale | None = None) -> Image:
+    """Cut the view of a network for ages from a radiograph, as in serving.
+
+    Args:
+        pixels: radiograph, float32 (H, W), 0..1.
+        spec: specification of the view.
+        hand: hand on the radiograph, with its joints for views of bones.
+        grey: grey scale of the radiograph; measured by the view's rule if not given.
+
+    Raises:
+        Rejection: ``no_contrast``, as in `boneage.hand.views.measure_grey`.
+        ValueError: The view needs a hand or joints, and there are none.
+    """
+    if spec.region != "bones":
+        return cut_view(pixels, spec, hand=hand, grey=grey)
+    if hand is None:
+        raise ValueError("the region bones needs a hand")
+    return cut_bones(pixels, spec, hand, grey or measure_grey(pixels, spec.grey, hand)).view
