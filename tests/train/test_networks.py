@@ -178,7 +178,11 @@ def test_onnx_runtime_equals_torch(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("souza-i", {}, "no network 'souza-i'; there are bones, inception-v3, residual, residual-distribution, souza-a"),
+        (
+            "souza-i",
+            {},
+            "no network 'souza-i'; there are bones, inception-v3, residual, residual-distribution, souza-a",
+        ),
         ("souza-h", {"dropout": 0.5}, "no option 'dropout'; its options are: hidden"),
         ("residual", {"width_": 3}, "its options are: depths, dropout, hidden, widths"),
         ("residual", {"dropout": 1.0}, "'dropout' something like 0.0, not 1.0"),
