@@ -271,7 +271,8 @@ def renew(
         BundleError: see `boneage.train.bundle.write.write_bundle`.
     """
     trained = load_runs(runs, "last")
-    reject_other_hands(runs, bundle)
+    if runs and bundle.finds_hands:
+        reject_other_hands(runs, bundle)
     located = None if joints is None else load_joint_run(joints, "last")
     judge = None if quality is None else load_quality_run(quality, "last")
     validation = radiographs_of_split(radiographs, "validation") if radiographs else []
