@@ -280,6 +280,42 @@ def region_with_letter(name: str) -> str:
     return f"{name} · {region(name)}" if name in HAND_REGIONS else region(name)
 
 
+_BONES: Mapping[str, str] = MappingProxyType(
+    {
+        "radius": marked("radius"),
+        "ulna": marked("ulna"),
+        "carpals": marked("carpal bones"),
+        "metacarpal_1": marked("base of the first metacarpal"),
+        "ip_1": marked("interphalangeal joint of the thumb"),
+        "mcp": marked("metacarpophalangeal joint %(ray)s"),
+        "pip": marked("proximal interphalangeal joint %(ray)s"),
+        "dip": marked("distal interphalangeal joint %(ray)s"),
+    }
+)
+"""Names of bones and joints (`boneage.schema.BoneDocument`); rays are numbered from the thumb."""
+
+_UNREADABLE: Mapping[str, str] = MappingProxyType(
+    {
+        "cut_off": marked("cut off by the edge of the radiograph"),
+        "joints_uncertain": marked("its joints were not located with certainty"),
+        "no_contrast": marked("no contrast"),
+    }
+)
+
+
+def bone(name: str) -> str:
+    """Return a bone or joint in words: ``proximal interphalangeal joint 3``."""
+    if name in _BONES:
+        return gettext(_BONES[name])
+    kind, _, ray = name.partition("_")
+    return gettext(_BONES[kind]) % {"ray": ray} if kind in _BONES else name
+
+
+def unreadable(reason: str) -> str:
+    """Return the reason why a bone could not be read, in words."""
+    return gettext(_UNREADABLE[reason])
+
+
 def warning(document: WarningDocument) -> str:
     """Return a warning's sentence."""
     template = WARNING_TEXTS.get(document.template)

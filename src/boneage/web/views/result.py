@@ -26,6 +26,7 @@ from boneage.web import installation
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
 from boneage.web.accounts.audit import Action, record
 from boneage.web.cases import corrections, decisions
+from boneage.web.cases.bone_table import bone_rows
 from boneage.web.cases.earlier import Earlier, earlier_of
 from boneage.web.cases.exports import region_ages
 from boneage.web.cases.radiograph_facts import radiograph_lines
@@ -212,6 +213,7 @@ def _answer_context(assessment: Assessment) -> dict[str, Any]:
         "is_meaningless": is_meaningless,
         "is_unusable": assessment.is_unusable,
         "regions": [] if is_meaningless else region_ages(result),
+        "bones": [] if is_meaningless else bone_rows(result),
         "curve": curve,
         "plot": None if curve is None else age_plot(curve),
         "facts": radiograph_lines(assessment),
@@ -241,6 +243,7 @@ def _viewer(assessment: Assessment) -> dict[str, Any]:
         "outline": [] if hand is None else hand.outline_xy,
         "points": [] if hand is None else [{"name": name, "xy": xy} for name, xy in _points(hand)],
         "boxes": [{"name": words.region(name), "xy": xy} for name, xy in boxes.items()],
+        "bones": [{"name": row.text, "xy": row.corners} for row in bone_rows(result)],
     }
 
 

@@ -1,4 +1,4 @@
-// What is drawn upon the radiograph as lines: outline, regions and key points, in the radiograph's own coordinates.
+// What is drawn upon the radiograph as lines: outline, regions, single bones and key points, in the radiograph's own coordinates.
 import { apply, invert } from "./camera.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -29,13 +29,14 @@ function label(parent, at, text, dx, dy) {
 
 export function makeMarks(svg, data) {
   const root = add(svg, "g", {});
-  const layers = Object.fromEntries(["outline", "regions", "points"].map((name) => [name, add(root, "g", { class: name })]));
+  const layers = Object.fromEntries(["outline", "regions", "bones", "points"].map((name) => [name, add(root, "g", { class: name })]));
   const corners = (points) => points.map((xy) => xy.join(",")).join(" ");
   if (data.outline.length) add(layers.outline, "polygon", { points: corners(data.outline) });
   const names = data.boxes.map(({ name, xy }) => {
     add(layers.regions, "polygon", { points: corners(xy) });
     return { xy, group: label(layers.regions, xy[0], name, 6, 17) };
   });
+  for (const { name, xy } of data.bones) add(add(layers.bones, "polygon", { points: corners(xy) }), "title", {}, name);
   for (const { name, xy } of data.points) {
     const group = label(layers.points, xy, name, 11, 4);
     add(group, "circle", { r: 6 });
