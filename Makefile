@@ -74,7 +74,7 @@ ohif: .venv/.dev out/ohif/package  ## result objects in the viewer OHIF on a rea
 	$(BIN)/python tools/ohif.py out/ohif/package/dist out/ohif
 
 lock: .venv/.dev  ## write requirements-service.txt anew: what the service installs, with hashes
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra web --constraint constraints.txt --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra web --extra pacs --constraint constraints.txt --generate-hashes \
 	  --no-header --annotation-style line --output-file requirements-service.txt pyproject.toml
 
 sbom: .venv/.dev  ## out/sbom.json: what the service installs, as CycloneDX, from an environment made by the lock

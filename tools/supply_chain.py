@@ -21,7 +21,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements-service.txt"
 CONSTRAINTS = ROOT / "constraints.txt"
-EXTRAS = ("web",)
+EXTRAS = ("web", "pacs")
 
 ACCEPTED = frozenset(
     {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "Zlib"}

@@ -133,8 +133,11 @@ def test_objects_are_valid(elements: dict[str, str | None], tmp_path: Path) -> N
     if shutil.which("dciodvfy") is None and "CI" not in os.environ:
         pytest.skip("make system-packages installs dicom3tools")
     given = source(SpecificCharacterSet="ISO_IR 192", **elements)
-    verification = Verification(Decided(100.0, True), "Curie^Marie", "Hospital", objects(given)[-1].dataset)
-    decided = result_objects(given, document(), PICTURE, now=NOW, verification=verification, decision="1")
+    verification = Verification(Decided(100.0, True), "Curie^Marie", "Hospital")
+    before = objects(given)[-1].dataset
+    decided = result_objects(
+        given, document(), PICTURE, now=NOW, verification=verification, predecessor=before, decision="1"
+    )
     made = [*objects(given), *decided, *(one for one in objects(given, hand=None) if one.kind == "sr")]
     files = [tmp_path / f"{number}-{one.kind}.dcm" for number, one in enumerate(made)]
     for file, one in zip(files, made, strict=True):

@@ -17,11 +17,17 @@ from boneage.schema import AssessmentDocument
 from tests.dicom.sources import NOW, content_items, document, number_of, source
 
 
-def report(given: Dataset, made: AssessmentDocument, verification: Verification | None = None) -> Dataset:
+def report(
+    given: Dataset,
+    made: AssessmentDocument,
+    verification: Verification | None = None,
+    predecessor: Dataset | None = None,
+) -> Dataset:
     """Return the report of an assessment."""
     decided = None if verification is None else verification.decided
     key = ResultKey.of(given, made, decision="" if decided is None else "1")
-    return structured_report(given, made, clinical_of(made, decided), key, now=NOW, verification=verification)
+    clinical = clinical_of(made, decided)
+    return structured_report(given, made, clinical, key, now=NOW, verification=verification, predecessor=predecessor)
 
 
 def test_structured_report_values() -> None:
@@ -157,7 +163,7 @@ def test_structured_report_verified(is_corrected: bool) -> None:
     given, made = source(), document()
     before = report(given, made)
     decided = Decided(110.0 if is_corrected else made.age_months, is_corrected)
-    written = report(given, made, Verification(decided, "Curie^Marie", "Hospital", before))
+    written = report(given, made, Verification(decided, "Curie^Marie", "Hospital"), before)
     assert (written.VerificationFlag, written.PreliminaryFlag) == ("VERIFIED", "FINAL")
     assert written.SOPInstanceUID != before.SOPInstanceUID
     (observer,) = written.VerifyingObserverSequence

@@ -14,7 +14,7 @@ import click
     default="F-132",
     show_default=True,
     metavar="KEY",
-    help="Plate of the open atlas, as `atlas list` names it.",
+    help="Plate of the open atlas; `boneage atlas list open` lists them.",
 )
 @click.option("--phantom", is_flag=True, help="Write the drawn phantom instead, whose estimate has no meaning.")
 @click.option("--force", is_flag=True, help="Replace an existing file of this name.")

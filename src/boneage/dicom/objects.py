@@ -56,6 +56,7 @@ def result_objects(
     kinds: Collection[Kind] = ("sc", "sr"),
     language: str = "en",
     verification: Verification | None = None,
+    predecessor: Dataset | None = None,
     decision: str = "",
     pdf: Callable[[], bytes] | None = None,
 ) -> Iterator[ResultObject]:
@@ -72,6 +73,7 @@ def result_objects(
         kinds: kinds that are wanted.
         language: language of the words on page and presentation state; codes and sentences of the report are English.
         verification: the physician's decision, if there is one.
+        predecessor: data set of the report that the new one replaces: that before a decision or a correction.
         decision: identifier of the decision, which gives new UIDs.
         pdf: makes the PDF report; without it there is none.
 
@@ -96,7 +98,9 @@ def result_objects(
                 yield ResultObject("pr", state)
     if "sr" in kinds and not content.is_void:
         clinical = clinical_of(document, decided)
-        report = structured_report(source, document, clinical, key, now=now, verification=verification)
+        report = structured_report(
+            source, document, clinical, key, now=now, verification=verification, predecessor=predecessor
+        )
         yield ResultObject("sr", report)
 
 

@@ -48,13 +48,11 @@ class Verification:
         decided: bone age that counts.
         reader: name of the physician, DICOM person name ``Family^Given``, with a credential as its suffix.
         organization: organization of the physician.
-        predecessor: data set of the report before the decision, if one was made.
     """
 
     decided: Decided
     reader: str
     organization: str
-    predecessor: Dataset | None = None
 
 
 def structured_report(
@@ -65,6 +63,7 @@ def structured_report(
     *,
     now: datetime,
     verification: Verification | None = None,
+    predecessor: Dataset | None = None,
 ) -> Dataset:
     """Return the report of an assessment.
 
@@ -75,8 +74,8 @@ def structured_report(
         key: key of the result.
         now: moment at which it is made, with a time zone.
         verification: the physician's decision; without it the report is unverified and preliminary.
+        predecessor: data set of the report that this one replaces, if there is one.
     """
-    predecessor = None if verification is None else verification.predecessor
     content = _report(source, document, clinical, key, verification)
     report: Dataset = hd.sr.Comprehensive3DSR(
         evidence=[reference_to(source)],

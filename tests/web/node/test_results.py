@@ -9,6 +9,7 @@ from io import BytesIO
 
 import pydicom
 import pytest
+from django.core.exceptions import ValidationError
 from pydicom import Dataset
 
 from boneage.web.cases.corrections import assess_again
@@ -139,7 +140,29 @@ def test_corrected_sex_in_header_gives_second_report() -> None:
     assert second.assessment.case is not None
     assert (second.assessment.sex, second.assessment.case.sex) == ("M", "M")
     assert Assessment.objects.get(superseded_by=second.assessment).pk == first.assessment_id
-    assert [one.Modality for one in objects(second)] == ["OT", "SR", "OT", "SR"]
+    made = objects(second)
+    assert [one.Modality for one in made] == ["OT", "SR", "OT", "SR"]
+    (study,) = made[3].PredecessorDocumentsSequence
+    replaced = study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert replaced.ReferencedSOPInstanceUID == made[1].SOPInstanceUID
+
+
+def test_header_does_not_replace_a_decision(make_user: Callable[..., User]) -> None:
+    """A changed header after a decision waits for a reviewer; until then the decision counts."""
+    instance = assessed(radiograph())
+    assert instance.assessment is not None
+    marie = reviewer(make_user)
+    decide(instance.assessment, DecisionInput(Verdict.ACCEPTED), marie)
+    held = assessed(radiograph(PatientSex="M"))
+    assert held.pk == instance.pk
+    assert (held.state, held.reason) == (InstanceState.NEEDS_SEX, studies.DECIDED)
+    assert held.assessment_id == instance.assessment_id
+    with pytest.raises(ValidationError, match="reviewer"):
+        studies.set_sex(held, "M", make_user(Role.READER))
+    studies.set_sex(held, "M", marie)
+    held.refresh_from_db()
+    assert held.state == InstanceState.QUEUED
+    assert held.assessment_id != instance.assessment_id
 
 
 def test_corrected_name_changes_no_assessment() -> None:

@@ -213,7 +213,8 @@ def _results(instance: Instance, assessment: Assessment, source: Dataset, kinds:
         now=timezone.localtime(made_at),
         kinds=kinds,
         language=deliver.language,
-        verification=None if decision is None else _verification(instance, assessment, decision),
+        verification=None if decision is None else _verification(assessment, decision),
+        predecessor=_predecessor(instance, assessment, decision),
         decision="" if decision is None else str(decision.pk),
         pdf=lambda: pdf_bytes(assessment),
     )
@@ -283,19 +284,24 @@ def _decision_of(assessment: Assessment) -> Decision | None:
     return last_decision(assessment) if assessment.decision else None
 
 
-def _verification(instance: Instance, assessment: Assessment, decision: Decision) -> Verification | None:
+def _verification(assessment: Assessment, decision: Decision) -> Verification | None:
     values = decided(assessment)
     if values is None:
         return None
-    before = instance.results.filter(kind="sr", assessment=assessment).order_by("-pk")
-    predecessor = before.exclude(decision=decision.pk).first()
     lines = configuration().letterhead_content.lines
     return Verification(
         decided=values,
         reader=person_name(decision.decided_by),
         organization=lines[0] if lines else "Not stated",
-        predecessor=None if predecessor is None else pydicom.dcmread(BytesIO(bytes(predecessor.file))),
     )
+
+
+def _predecessor(instance: Instance, assessment: Assessment, decision: Decision | None) -> Dataset | None:
+    """Return the report that the new one replaces: that before the decision, or before a corrected header or sex."""
+    number = None if decision is None else decision.pk
+    before = instance.results.filter(kind="sr").exclude(assessment=assessment, decision=number)
+    last = before.order_by("-pk").first()
+    return None if last is None else pydicom.dcmread(BytesIO(bytes(last.file)))
 
 
 def person_name(user: User | None) -> str:

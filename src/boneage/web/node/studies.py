@@ -15,7 +15,7 @@ from boneage.node.instance import InstanceHeader
 from boneage.node.selection import SkipReason, select
 from boneage.web.accounts.audit import SYSTEM, Action, record
 from boneage.web.chronological_age import last_day
-from boneage.web.models import Assessment, Case, PictureKind, State, User
+from boneage.web.models import Assessment, Case, PictureKind, Role, State, User
 from boneage.web.node import tallies
 from boneage.web.node.models import Instance, InstanceState
 from boneage.web.node.pacs import node_configuration
@@ -25,6 +25,8 @@ from boneage.web.queue import jobs
 SEX_MISSING = "sex_missing"
 """Reason for the need of the sex: neither the header nor the case states it."""
 SEX_DIFFERS = "sex_differs"
+DECIDED = "decided"
+"""Reason for asking: the header of a radiograph changed after a physician's decision."""
 """Reason for the need of the sex: header and case contradict each other."""
 
 _REJECTED = (State.REJECTED, State.FAILED)
@@ -118,10 +120,16 @@ def _begin(row: Instance) -> None:
 
 
 def _submit_again(rows: list[Instance]) -> None:
-    """Submit radiographs whose sex, birth date or study date changed in their header."""
+    """Submit radiographs whose sex, birth date or study date changed in their header. A physician's decision is not
+    replaced by a header: the radiograph asks for the sex instead.
+    """
     for row in rows:
         assessment = row.assessment
         assert assessment is not None  # noqa: S101  # narrows the type
+        if assessment.decision:
+            row.state, row.reason = InstanceState.NEEDS_SEX, DECIDED
+            row.save(update_fields=["state", "reason"])
+            continue
         _submit(row, row.header.sex if row.header.sex in {"F", "M"} else assessment.sex, None)
 
 
@@ -136,12 +144,15 @@ def set_sex(instance: Instance, sex: str, user: User) -> None:
 
     Raises:
         Http404: it no longer asks for the sex.
-        ValidationError: other radiographs of the case have another sex.
+        ValidationError: other radiographs of the case have another sex; or a decision exists, and the user is no
+            reviewer.
         BusyError: ``busy``.
     """
     row = Instance.objects.select_for_update().filter(pk=instance.pk, state=InstanceState.NEEDS_SEX).first()
     if row is None:
         raise Http404
+    if row.reason == DECIDED and not user.may(Role.REVIEWER):
+        raise ValidationError(gettext("A decision exists: a reviewer must state the sex."), "reviewer_needed")
     _submit(row, sex, user)
     if row.state == InstanceState.NEEDS_SEX:
         raise ValidationError(
