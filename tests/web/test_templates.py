@@ -14,8 +14,8 @@ TEMPLATES = Path(boneage.web.__file__).parent / "templates"
 DOCUMENTS = re.compile(r"\.(?:readings|finished|stored|result)\b")
 """Attributes of `boneage.web.models.Assessment` that are documents."""
 
-ALLOWED = {"content.readings", "report.content.readings"}
-"""Texts of a report (`boneage.report.content`)."""
+ALLOWED = {"content.readings", "report.content.readings", "row.result", "row.peer.results", "row.stored"}
+"""Texts of a report (`boneage.report.content`), and rows of the page of the DICOM node."""
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.html")), ids=lambda path: path.name)

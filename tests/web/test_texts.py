@@ -133,12 +133,11 @@ def test_filters_in_templates() -> None:
     """The filters say it in templates."""
     source = (
         "{{ months|age }}, {{ months|months }}, {{ months|months:0 }}, {{ range|ages_between }}, {{ 'F'|sex }},"
-        " {{ 'C'|region }}, {{ warning|warning_text }}{% rejection 'no_hand' as reason %}, {{ reason.title }}"
+        " {{ 'C'|region }}{% rejection 'no_hand' as reason %}, {{ reason.title }}"
     )
-    warning = ResultWarning.of(WarningCode.NOT_VALIDATED).document()
     with override("en"):
-        text = engines["django"].from_string(source).render({"months": 13.26, "range": [12, 24.4], "warning": warning})
+        text = engines["django"].from_string(source).render({"months": 13.26, "range": [12, 24.4]})
     assert text == (
         "1 year 1 month, 13.3 months, 13 months, 1 year to 2 years, female, metacarpals and proximal phalanges,"
-        " This model bundle has not been validated: its accuracy is unknown., No hand was found on this radiograph."
+        " No hand was found on this radiograph."
     )
