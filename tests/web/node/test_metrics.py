@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from boneage.node.intake import Caller, DenialReason
@@ -69,6 +72,14 @@ def test_metrics_count_what_happened() -> None:
     )
     assert samples["boneage_queue_radiographs",] == 1
     assert not any(word in metrics.text().decode() for word in ("4711", "HOSPITAL", "A-99"))
+
+
+@pytest.mark.parametrize(("hours", "status"), [(0.9, "ok"), (1.1, "degraded")])
+def test_condition_degraded_by_long_wait(client: Client, hours: float, status: str) -> None:
+    """A receiver that takes nothing for an hour, such as one that does not know the node, is noticed."""
+    a_delivery()
+    Delivery.objects.filter(peer="pacs").update(begun_at=timezone.now() - timedelta(hours=hours))
+    assert client.get("/health/ready").json()["status"] == status
 
 
 def test_condition_degraded_by_dead_letter(client: Client) -> None:
