@@ -34,7 +34,7 @@ rl_config.useA85 = 0  # binary streams: a fifth smaller, and every program has r
 _MARGIN = 14 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
 _HEIGHT = A4[1] - 2 * _MARGIN
-_HIGHEST_FIGURE, _LOWEST_FIGURE = 98 * mm, 45 * mm
+_HIGHEST_FIGURE, _LOWEST_FIGURE = 98 * mm, 36 * mm
 _GAP = 4 * mm
 _LOGO_HEIGHT, _LOGO_WIDTH = 16 * mm, 50 * mm
 
@@ -92,7 +92,7 @@ def _above(report: Report) -> list[Flowable]:
     columns = [[*_reading(one, is_one), *([] if is_one else _regions(one.regions))] for one in readings]
     decision = [_text(gettext("Decision"), "term"), *(_text(line) for line in report.decision)]
     decision += _regions(readings[0].regions) if is_one else []
-    shares = [0.58, 0.42] if is_one else [0.37, 0.37, 0.26]
+    shares = [0.58, 0.42] if is_one else [0.41, 0.41, 0.18]
     parts = [head, _rule(), *_facts(report.patient, 3), Spacer(0, 2 * mm), _row([*columns, decision], shares)]
     parts += [_text(line) for line in report.shared]
     for group in report.content.warnings:
