@@ -32,7 +32,7 @@ LEFT_OUT = frozenset(
         "hand_boxes_xy",
         "timings_ms",
         "notice",
-        "bundle_name",  # columns of the whole table have them: `boneage.report.report.SETTINGS_COLUMNS`
+        "bundle_name",  # `_BUNDLE` has them under shorter names
         "bundle_version",
     }
 )
@@ -41,6 +41,8 @@ LEFT_OUT = frozenset(
 _PAIR = {"facts_spacing_mm": ("rows", "columns")}
 """Ends of the names of a pair of numbers that are no bounds."""
 _BOUNDS = ("low", "high")
+_BUNDLE = ("bundle", "bundle_version")
+"""Last columns: name and version of the bundle."""
 
 
 def _inner(hint: Any) -> Any:
@@ -78,7 +80,7 @@ def _cells(document: Any, value: Document | None, prefix: str = "") -> Iterator[
             yield path, one.value if isinstance(one, Enum) else one
 
 
-COLUMNS: tuple[str, ...] = tuple(name for name, _ in _cells(AssessmentDocument, None))
+COLUMNS: tuple[str, ...] = (*(name for name, _ in _cells(AssessmentDocument, None)), *_BUNDLE)
 """Columns of `flat_row`, in its order."""
 
 
@@ -87,4 +89,5 @@ def flat_row(document: AssessmentDocument) -> Mapping[str, object]:
 
     A cell is a text, number, boolean or date, or None. Codes of warnings and of other lists are parted by spaces.
     """
-    return dict(_cells(AssessmentDocument, document))
+    bundle = zip(_BUNDLE, (document.bundle.name, document.bundle.version), strict=True)
+    return dict([*_cells(AssessmentDocument, document), *bundle])

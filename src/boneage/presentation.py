@@ -45,8 +45,7 @@ class Presentation(ABC):
 
         The columns are those of ``boneage assess --csv`` (`boneage.flat_row`).
         """
-        document = self.document()
-        return {**flat_row(document), "bundle": document.bundle.name, "bundle_version": document.bundle.version}
+        return dict(flat_row(self.document()))
 
     def __repr__(self) -> str:
         """Return one line: file, sex, bone age, interval and codes of the warnings."""

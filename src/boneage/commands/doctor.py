@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from boneage.processor import cores
+
 PLATE = "F-132"
 """Plate that is assessed: 11 years."""
 FARTHEST_MONTHS = 12.0
@@ -34,7 +36,7 @@ def doctor(bundle: str) -> None:
     """
     click.echo(f"boneage {version('boneage')} in {Path(__file__).parents[1]}")
     click.echo(f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {platform.machine()}")
-    click.echo(f"Processor: {_cores()} cores, {', '.join(_features()) or 'vector instructions unknown'}")
+    click.echo(f"Processor: {cores()} cores, {', '.join(_features()) or 'vector instructions unknown'}")
     click.echo("Packages: " + ", ".join(f"{name} {_version(name) or 'missing'}" for name in _PACKAGES))
     for extra, names in _EXTRAS.items():
         missing = [name for name in names if _version(name) is None]
@@ -51,12 +53,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _features() -> list[str]:

@@ -102,8 +102,9 @@ def serve(
     """
     import django
 
+    from boneage.processor import cores
     from boneage.web.processes import preparation
-    from boneage.web.processes.server import Service, cores
+    from boneage.web.processes.server import Service
 
     configuration = preparation.configure(
         {

@@ -29,8 +29,9 @@ def worker(
     """
     import django
 
+    from boneage.processor import cores
     from boneage.web.processes import preparation
-    from boneage.web.processes.server import Service, cores
+    from boneage.web.processes.server import Service
 
     configuration = preparation.configure(
         {"store": str(store) if store else None, "database": database, "bundle": bundle, "atlas": atlas}

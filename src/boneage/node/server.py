@@ -50,7 +50,7 @@ class Service(Protocol):
 
 
 class _ServedAssociation(Association):
-    """Association of the listener, which always tells its server when it ends."""
+    """Association of the listener, which always reports its end to its server."""
 
     server: Server
 

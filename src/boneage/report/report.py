@@ -31,7 +31,7 @@ from boneage.schema import (
 from boneage.strict import to_plain
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 
-CSV_COLUMNS = (*COLUMNS, "bundle", "bundle_version", "error", "message", "report", "program_version")
+CSV_COLUMNS = (*COLUMNS, "error", "message", "report", "program_version")
 """Columns of the table of a batch: every scalar of the JSON (`boneage.flat_row`) and those of the run. A rejected
 radiograph has no age, and its code in ``error``; ``report`` is the stem of its files in the folder of reports."""
 

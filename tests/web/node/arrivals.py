@@ -18,11 +18,7 @@ from tests.radiograph_files import dicom_dataset, dicom_file, drawn_radiograph
 STUDY = "1.2.826.0.1.3680043.2.1125.1"
 PATIENT = {"PatientID": "4711", "IssuerOfPatientID": "HOSPITAL", "PatientSex": "F", "PatientBirthDate": "20120310"}
 
-CONFIGURATION = """
-[node]
-ae_title = "BONEAGE"
-port = {port}
-
+_PACS = """
 [select]
 study_quiet_seconds = {quiet}
 
@@ -34,7 +30,18 @@ port = {pacs_port}
 may_send = true
 results = ["sr", "sc"]
 commit = true
+"""
+"""Selection, and a receiver with storage commitment."""
 
+CONFIGURATION = (
+    """
+[node]
+ae_title = "BONEAGE"
+port = {port}
+
+"""
+    + _PACS
+    + """
 [[peer]]
 name = "archive"
 ae_title = "ARCHIVE"
@@ -45,25 +52,18 @@ results = ["sc"]
 [deliver]
 to = ["pacs", "archive"]
 """
+)
 """A node with two receivers."""
 
-HOSPITAL = """
+HOSPITAL = (
+    """
 [node]
 port = {port}
 timeout_seconds = 5
 
-[select]
-study_quiet_seconds = {quiet}
-
-[[peer]]
-name = "pacs"
-ae_title = "PACS"
-host = "127.0.0.1"
-port = {pacs_port}
-may_send = true
-results = ["sr", "sc"]
-commit = true
-
+"""
+    + _PACS
+    + """
 [[peer]]
 name = "modality"
 ae_title = "DXROOM1"
@@ -74,6 +74,7 @@ may_send = true
 [deliver]
 to = ["pacs"]
 """
+)
 """A node with a PACS that sends and receives, and a modality that sends."""
 
 

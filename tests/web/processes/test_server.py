@@ -23,7 +23,7 @@ import pytest
 from boneage.errors import ConfigurationError
 from boneage.phantom import sample_png
 from boneage.web.processes import preparation
-from boneage.web.processes.server import cores, reachable, worker_name
+from boneage.web.processes.server import reachable, worker_name
 from tests.atlases import draw_atlas
 from tests.bundles import tiny_bundle
 
@@ -289,8 +289,3 @@ def test_worker_names_are_unique() -> None:
 def test_reachable(host: str, own: str) -> None:
     """Where this machine reaches it."""
     assert reachable(host) == own
-
-
-def test_cores() -> None:
-    """There is a core."""
-    assert 1 <= cores() <= (os.cpu_count() or 1)

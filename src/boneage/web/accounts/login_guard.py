@@ -75,7 +75,7 @@ def forget_failures(name: str) -> None:
 
 
 def is_locked(request: HttpRequest, name: str) -> bool:
-    """Return whether attempts of a name are locked now; the response to the request then tells it."""
+    """Return whether attempts of a name are locked now; the response to the request then states it."""
     locked = not AxesProxyHandler.is_allowed(request, {"username": name})
     if locked:
         request.axes_locked_out = True  # type: ignore[attr-defined]  # read by the middleware of django-axes

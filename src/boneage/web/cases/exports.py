@@ -51,8 +51,7 @@ def csv_rows(assessment: Assessment) -> list[list[object]]:
 
 
 def _csv_row(reading: StoredResult, decision: DecisionDocument | None) -> list[object]:
-    cells: dict[str, object] = {**flat_row(reading), "bundle": reading.bundle.name}
-    cells["bundle_version"] = reading.bundle.version
+    cells = dict(flat_row(reading))
     if decision is not None:
         cells |= {
             "decision": decision.verdict,

@@ -4,7 +4,7 @@ const idleDialog = document.getElementById("idle");
 const lockDialog = document.getElementById("lock");
 const KEY = "session-used";
 const WARNING_MS = 120_000;
-const TOLD_MS = 60_000; // the service records the last use to the minute
+const REPORT_MS = 60_000; // the service records the last use to the minute
 const LEAST_MOVEMENT = 4; // pixels: tables tremble
 const idleMs = Number(idleDialog.dataset.minutes) * 60_000;
 const warningMs = Math.min(WARNING_MS, idleMs / 2);
@@ -15,7 +15,7 @@ const isLocked = () => "locked" in document.documentElement.dataset;
 
 let loaded = 0;
 let focusBefore = null;
-let told = Date.now();
+let reported = Date.now();
 
 function used() {
   loaded = Date.now();
@@ -39,8 +39,8 @@ function active() {
   if (isLocked() || Date.now() - lastUse() >= Math.min(lockMs, idleMs)) { check(); return; }
   if (idleDialog.open) return; // it wants an answer
   loaded = Date.now();
-  if (loaded - told < TOLD_MS) return;
-  told = loaded;
+  if (loaded - reported < REPORT_MS) return;
+  reported = loaded;
   used();
   ask(idleDialog.querySelector("form").action, "POST").then((answer) => {
     if (answer?.status === 423) lock();
@@ -71,7 +71,7 @@ function uncover() {
   showError("");
   lockDialog.close();
   focusBefore?.focus(); // a browser that closed the dialog on its own does not return it
-  told = Date.now();
+  reported = Date.now();
   used();
 }
 function showError(text) {
@@ -120,7 +120,7 @@ idleDialog.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const answer = await ask(event.currentTarget.action, "POST");
   if (answer?.status !== 204) reload();
-  told = Date.now();
+  reported = Date.now();
   used();
   idleDialog.close();
 });
