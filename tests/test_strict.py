@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Annotated, Any, Literal, TypedDict
 from uuid import UUID
@@ -75,6 +75,8 @@ class Tree:
     limit: float | None
     figures: Annotated[Mapping[str, Any], Fits(Figures, may_be_empty=True)]
     free: Any
+    day: date
+    mixed: Mapping[str, str | float]
     options: dict[str, Any] = field(default_factory=dict)
 
     def faults(self) -> Iterator[tuple[str, str]]:
@@ -106,6 +108,8 @@ TREES = st.builds(
     limit=st.none() | st.floats(1, 1e12),
     figures=st.just({}) | st.fixed_dictionaries({"error": st.floats(0, 9)}, optional={"count": st.integers()}),
     free=PLAIN,
+    day=st.dates(),
+    mixed=st.dictionaries(st.text(max_size=5), st.text(max_size=5) | NUMBERS, max_size=3),
     options=st.dictionaries(st.text(max_size=5), PLAIN, max_size=2),
 )
 
@@ -134,6 +138,8 @@ TREE = Tree(
     limit=9.0,
     figures={"error": 0.5, "count": 3},
     free=None,
+    day=date(2014, 3, 10),
+    mixed={"text": "a", "number": 1.5},
 )
 
 DAMAGES: list[tuple[str, tuple[str | int, ...], Any]] = [
@@ -176,6 +182,10 @@ DAMAGES: list[tuple[str, tuple[str | int, ...], Any]] = [
     ("figures", ("figures",), None),
     ("free", ("free",), math.nan),
     ("free[1].x", ("free",), [1, {"x": math.inf}]),
+    ("day", ("day",), "10.3.2014"),
+    ("day", ("day",), 2014),
+    ("mixed.text", ("mixed", "text"), None),
+    ("mixed.number", ("mixed", "number"), [1.5]),
     ("options", ("options",), None),
     ("options.a", ("options", "a"), object()),
 ]
@@ -248,7 +258,7 @@ def test_read_example_round_trip(example: Any) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: type(one).__name__)
 def test_read_unknown_key_is_named(example: Any) -> None:
-    free = ("by_name", "free", "options", "network.options", "by_colour")
+    free = ("by_name", "free", "mixed", "options", "network.options", "by_colour")
     places = [place for place, _ in objects(to_plain(example)) if place not in free]
     for place in places:
         value = to_plain(example)
@@ -259,7 +269,7 @@ def test_read_unknown_key_is_named(example: Any) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: type(one).__name__)
 def test_read_complete_needs_every_key(example: Any) -> None:
-    free = ("by_name", "free", "options", "network.options", "figures")
+    free = ("by_name", "free", "mixed", "options", "network.options", "figures")
     for place, record in objects(to_plain(example)):
         for key in record if place not in free else ():
             value = to_plain(example)

@@ -43,6 +43,7 @@ CORE = tuple(
         "report/comparison.py",
         "report/content.py",
         "report/facts.py",
+        "report/folder_index.py",
         "report/page.py",
         "report/report.py",
     )

@@ -143,8 +143,8 @@ def read(kind: type[T], value: Any, *, complete: bool = False, text: bool = Fals
     """Read plain values as a dataclass.
 
     Args:
-        kind: the dataclass. Its fields have the types bool, int, float, str, an enumeration, a literal, Any (plain JSON
-            values), a dataclass, a tuple or mapping of these, or one of these or None.
+        kind: the dataclass. Its fields have the types bool, int, float, str, date, None, an enumeration, a literal, Any
+            (plain JSON values), a dataclass, a tuple or mapping of these, or one of several of these.
         value: dictionaries, lists, texts, numbers, truth values and None, as JSON and TOML give them.
         complete: every field must be there, also those with a default.
         text: numbers are written as text, as in the cells of a CSV table, and an empty text stands for None.
@@ -216,8 +216,10 @@ def _generic_reader(hint: Any, complete: bool, text: bool) -> Reader:
         return _annotated_reader(arguments[0], arguments[1:], complete, text)
     if origin is Literal:
         return _literal_reader(arguments)
-    if origin in (typing.Union, types.UnionType) and len(arguments) == 2 and arguments[1] is types.NoneType:
-        return _optional_reader(_reader(arguments[0], complete, text), text)
+    if origin in (typing.Union, types.UnionType):
+        inner = [_reader(one, complete, text) for one in arguments if one is not types.NoneType]
+        reader = inner[0] if len(inner) == 1 else _alternatives_reader(inner)
+        return _optional_reader(reader, text) if types.NoneType in arguments else reader
     if origin is tuple:
         return _tuple_reader(arguments, complete, text)
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -331,6 +333,19 @@ def _optional_reader(reader: Reader, text: bool) -> Reader:
     return lambda value: None if value is None or (text and value == "") else reader(value)
 
 
+def _alternatives_reader(readers: list[Reader]) -> Reader:
+    def read_alternatives(value: Any) -> Any:
+        reasons = []
+        for reader in readers:
+            try:
+                return reader(value)
+            except InvalidValueError as error:
+                reasons.append(str(error) if error.place else error.reason)
+        raise InvalidValueError("", ", or ".join(reasons))
+
+    return read_alternatives
+
+
 def _tuple_reader(arguments: tuple[Any, ...], complete: bool, text: bool) -> Reader:
     open_ended = len(arguments) == 2 and arguments[1] is Ellipsis
     readers = [_reader(one, complete, text) for one in (arguments[:1] if open_ended else arguments)]
@@ -391,6 +406,18 @@ def _read_str(value: Any) -> str:
     return value
 
 
+def _read_null(value: Any) -> None:
+    if value is not None:
+        raise InvalidValueError("", f"must be null, not {_shown(value)}")
+
+
+def _read_date(value: Any) -> date:
+    try:
+        return date.fromisoformat(_read_str(value))
+    except (InvalidValueError, ValueError):
+        raise InvalidValueError("", f"must be a date such as 2014-03-10, not {_shown(value)}") from None
+
+
 def _parse_int(value: Any) -> int:
     try:
         return int(_read_str(value))
@@ -406,7 +433,14 @@ def _parse_float(value: Any) -> float:
     return _read_float(number)
 
 
-_SCALARS: dict[Any, Reader] = {bool: _read_bool, int: _read_int, float: _read_float, str: _read_str}
+_SCALARS: dict[Any, Reader] = {
+    bool: _read_bool,
+    int: _read_int,
+    float: _read_float,
+    str: _read_str,
+    date: _read_date,
+    types.NoneType: _read_null,
+}
 _TEXT_SCALARS: dict[Any, Reader] = {**_SCALARS, int: _parse_int, float: _parse_float}
 
 

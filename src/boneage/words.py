@@ -317,11 +317,15 @@ def unreadable(reason: str) -> str:
 
 
 def warning(document: WarningDocument) -> str:
-    """Return a warning's sentence."""
+    """Return a warning's sentence; the English one if a result of another version has other places."""
     template = WARNING_TEXTS.get(document.template)
+    stated = document.message or document.code.replace("_", " ")
     if template is None:
-        return document.message or document.code.replace("_", " ")
-    return gettext(template).format(**{name: _value(name, value) for name, value in document.values.items()})
+        return stated
+    try:
+        return gettext(template).format(**{name: _value(name, value) for name, value in document.values.items()})
+    except KeyError:
+        return stated
 
 
 def _value(place: str, value: str | float) -> str | float:

@@ -134,7 +134,7 @@ def test_out_separates_radiographs_of_the_same_name(radiographs: Path, bundle: P
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--out", out)
     assert result.exit_code == 3
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["bad.json", *(f"{stem}{suffix}" for stem in ("hand", "hand-2") for suffix in OUTPUT_SUFFIXES)]
+        ["bad.json", "index.html", *(f"{stem}{suffix}" for stem in ("hand", "hand-2") for suffix in OUTPUT_SUFFIXES)]
     )
     ages = [json.loads((out / f"{stem}.json").read_text())["age_months"] for stem in ("hand", "hand-2")]
     assert ages[0] != ages[1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from boneage.reading.radiograph import read_file
 from tests.bundles import tiny_bundle
 from tests.program_runs import boneage, draw_files, draw_noise, error_of, reports_of, rows_of
 
@@ -42,7 +44,7 @@ def test_later_run_keeps_report_of_other_radiograph(bundle: Path, tmp_path: Path
         stem: hashlib.sha256(radiograph.read_bytes()).hexdigest()
         for stem, radiograph in zip(stems[:2], radiographs, strict=True)
     }
-    assert len(list(out.iterdir())) == 6
+    assert len(list(out.iterdir())) == 6 + 1  # with the index
 
 
 def test_rejection_removes_earlier_estimate(bundle: Path, tmp_path: Path) -> None:
@@ -58,6 +60,7 @@ def test_rejection_removes_earlier_estimate(bundle: Path, tmp_path: Path) -> Non
         "hand-2.json",
         "hand-2.overlay.png",
         "hand.json",
+        "index.html",
     ]
     document = json.loads((out / "hand.json").read_text())
     assert document["age_months"] is None and document["error"]["code"] == "sex_missing"
@@ -82,6 +85,54 @@ def test_unreadable_file_has_no_report(radiographs: Path, bundle: Path, tmp_path
     result = boneage("assess", radiographs / "none.png", "--sex", "F", "--bundle", bundle, "--out", out, "--csv", table)
     assert result.exit_code == 3 and not list(out.iterdir())
     assert [row["report"] for row in rows_of(table)] == [""]
+
+
+def names_of(index: Path) -> list[str]:
+    """Return the names of the radiographs of an index."""
+    return re.findall(r'<a href="[^"]*">(.*?)</a>', index.read_text(encoding="utf-8"))
+
+
+def test_index_lists_all_runs(bundle: Path, tmp_path: Path) -> None:
+    """A radiograph named index gets another name, and an interrupted run is complete after its resumption."""
+    out, table = tmp_path / "out", tmp_path / "ages.csv"
+    names = ["a.png", "index.png", "b.png"]
+    paths = [draw_noise(tmp_path / name, seed) for seed, name in enumerate(names)]
+    options = ("--sex", "F", "--bundle", bundle, "--out", out)
+    assert boneage("assess", *paths[:2], *options, "--csv", table).exit_code == 0
+    assert names_of(out / "index.html") == names[:2] and (out / "index-2.html").exists()
+    (out / "index.html").unlink()  # a killed run writes none
+    assert boneage("assess", *paths, *options, "--csv", table, "--resume").exit_code == 0
+    assert names_of(out / "index.html") == ["a.png", "b.png", "index.png"]
+    assert boneage("assess", *paths, *options, "--csv", table, "--resume").exit_code == 0
+    assert len(names_of(out / "index.html")) == 3
+
+
+def test_index_is_written_during_a_long_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each radiograph of a run in which an index is always due finds those before it in the index."""
+    monkeypatch.setattr("boneage.commands.report_folder._INDEX_SECONDS", 0.0)
+    monkeypatch.setattr("boneage.commands.report_folder._INDEX_SHARE", 1e9)
+    out, counts = tmp_path / "out", []
+
+    def reading(path: Path) -> bytes:
+        counts.append(len(names_of(out / "index.html")) if (out / "index.html").exists() else 0)
+        return read_file(path)
+
+    monkeypatch.setattr("boneage.reading.radiograph.read_file", reading)
+    paths = [draw_noise(tmp_path / f"{number}.png", number) for number in range(3)]
+    assert boneage("assess", *paths, "--sex", "F", "--bundle", bundle, "--out", out).exit_code == 0
+    assert counts == [0, 1, 2]
+
+
+def test_index_replaces_no_other_page(bundle: Path, tmp_path: Path) -> None:
+    radiograph, page = draw_noise(tmp_path / "a.png", 1), tmp_path / "out" / "index.html"
+    options = ("--sex", "F", "--bundle", bundle, "--out", page.parent)
+    result = boneage("assess", radiograph, *options, "--csv", page)
+    assert result.exit_code == 2 and "would overwrite a report" in error_of(result)
+    page.parent.mkdir(exist_ok=True)
+    page.write_text("mine")
+    result = boneage("assess", radiograph, *options)
+    assert result.exit_code == 2 and "Choose another folder" in error_of(result)
+    assert page.read_text() == "mine" and len(list(page.parent.iterdir())) == 1
 
 
 @pytest.mark.parametrize("evidence", ["both", "raising"])

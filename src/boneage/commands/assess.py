@@ -101,7 +101,7 @@ Standard error has one line with a stable code for each rejected radiograph, and
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the overlay, the page and the JSON of each radiograph.",
+    help="Folder for the overlay, the page and the JSON of each radiograph, and an index of all.",
 )
 @click.option(
     "--steps",
@@ -179,7 +179,8 @@ def assess(  # click passes options by name
     The option --out DIR writes <name>.overlay.png, <name>.html and <name>.json for each radiograph. A name that another
     radiograph uses, in this run or an earlier one, gets a number. The JSON identifies the radiograph by its checksum,
     and only reports of the same radiograph are replaced. A rejected radiograph gets its JSON with the reason, and an
-    earlier page and overlay of it are removed.
+    earlier page and overlay of it are removed. The page index.html lists all reports of the folder, those of earlier
+    runs included, in a table that can be sorted.
 
     The option --steps DIR writes 01_original.png, 02_mask.png and so on for one radiograph, and all of them on a sheet,
     steps.png. A radiograph that is rejected because of its hand gets the first two.
@@ -220,6 +221,7 @@ def assess(  # click passes options by name
     with (
         use_language(language),
         nullcontext() if table is None else AppendedTable(table, CSV_COLUMNS, resume=resume) as rows,
+        nullcontext() if reports is None else reports,
     ):
         batch = _Batch(items, bundle, atlas, reports, rows)
         if batch.work_through(_Output(len(items), batch.done, form, quiet=quiet), steps, evidence):
@@ -243,11 +245,13 @@ def _reject_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | 
         raise click.UsageError(f"--csv {table} would overwrite an input.")
     if out is None:
         return
+    from boneage.report.folder_index import INDEX_NAME
     from boneage.report.report import OUTPUT_SUFFIXES
 
     if comparable(table) == comparable(out):
         raise click.UsageError("--csv and --out are the same path, but one is a file and the other a folder.")
-    if comparable(table.parent) == comparable(out) and table.name.endswith(OUTPUT_SUFFIXES) and table.exists():
+    is_report = table.name.endswith(OUTPUT_SUFFIXES) and table.exists()
+    if comparable(table.parent) == comparable(out) and (is_report or table.name.casefold() == INDEX_NAME):
         raise click.UsageError(f"--csv {table} would overwrite a report.")
 
 

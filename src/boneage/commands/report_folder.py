@@ -1,23 +1,36 @@
-"""Folder of reports of ``boneage assess`` with a unique stem for each radiograph."""
+"""Folder of reports of ``boneage assess`` with a unique stem for each radiograph, and an index of all reports."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
 
 from boneage.file_names import printable_name, safe_stem
 from boneage.files import ensure_writable
+from boneage.report.folder_index import INDEX_NAME, index_is_foreign, write_index
 from boneage.report.report import Rejected, may_write, outputs_of, write_files, write_rejection
 
 if TYPE_CHECKING:
     from boneage.explain import Evidence
     from boneage.report.report import Outcome
 
+_INDEX_SECONDS = 20.0
+"""Shortest time between two indices of one run, seconds."""
+_INDEX_SHARE = 0.05
+"""Largest share of a run's time for its indices, which take the longer the more reports a folder has."""
+
 
 class ReportFolder:
-    """Writer of reports under free names, or under the radiograph's name of an earlier run."""
+    """Writer of reports under free names, or under the radiograph's name of an earlier run.
+
+    The index is written from time to time, and at the end of the block.
+    """
 
     def __init__(self, folder: Path, evidence: Evidence, outline: bool, reserved: Iterable[Path]) -> None:
         """Create the folder, and check that it is writable.
@@ -30,12 +43,24 @@ class ReportFolder:
 
         Raises:
             OSError: If the folder is not writable.
+            click.UsageError: If an index would overwrite a file that the program has not made.
         """
         ensure_writable(folder / "report.json")
+        if index_is_foreign(folder):
+            raise click.UsageError(f"--out {folder} would overwrite {INDEX_NAME}. Choose another folder.")
         self._folder = folder
         self._evidence = evidence
         self._outline = outline
-        self._taken = set(map(comparable, reserved))
+        self._taken = {*map(comparable, reserved), comparable(folder / INDEX_NAME)}
+        self._index_due = time.monotonic() + _INDEX_SECONDS
+
+    def __enter__(self) -> Self:
+        """Return the folder."""
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: object, _traceback: TracebackType | None) -> None:
+        """Write the index, also after a failure."""
+        write_index(self._folder)
 
     def reserve(self, stem: str) -> None:
         """Reserve a stem for the radiograph that has it in the table of an interrupted run."""
@@ -64,7 +89,15 @@ class ReportFolder:
         else:
             write_files(outcome, self._folder, stem, self._evidence, outline=self._outline)
         self.reserve(stem)
+        self._write_due_index()
         return stem
+
+    def _write_due_index(self) -> None:
+        begun = time.monotonic()
+        if begun >= self._index_due:
+            write_index(self._folder)
+            ended = time.monotonic()
+            self._index_due = ended + max(_INDEX_SECONDS, (ended - begun) / _INDEX_SHARE)
 
     def _stem(self, wanted: str, sha256: str | None) -> str:
         """Return the wanted stem, with a number if another radiograph of this run or an earlier one has it."""

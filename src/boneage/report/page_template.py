@@ -1,15 +1,24 @@
-"""Templates of the report's page and of the audit's, HTML documents with their style."""
+"""Templates of the report's page, of the index of a folder and of the audit's page: HTML documents with their style."""
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from string import Template
 
-_HEAD = """\
+_BEGINNING = """\
 <!doctype html>
 <html lang="$language">
 <head>
 <meta charset="utf-8">
+"""
+
+_POLICY = """\
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+"""
+"""Policy of a page that forbids itself scripts and any network."""
+
+_FRAME = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>$title</title>
@@ -29,7 +38,9 @@ h1 { font-size: 17px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 h1 span { color: var(--soft); font-weight: 400; }
 time { color: var(--soft); white-space: nowrap; font-size: 13px; }
 """
-"""Beginning of every page, with the style of its frame."""
+"""Rest of the head of every page, with the style of its frame."""
+
+_HEAD = _BEGINNING + _POLICY + _FRAME
 
 PAGE = Template(
     _HEAD
@@ -136,6 +147,85 @@ footer { color: var(--soft); font-size: 13px; margin-top: 24px; border-top: 1px 
 $content
 <footer>$notes</footer>
 </main>
+</body>
+</html>
+"""
+)
+
+INDEX_MARK = '<meta name="generator" content="boneage, index of a folder of reports">'
+"""Line in the head of an index by which a later run recognises it."""
+
+INDEX_SCRIPT = """\
+for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
+  const head = button.closest("th"), body = document.querySelector("tbody"), place = head.cellIndex;
+  const descending = head.getAttribute("aria-sort") === "ascending";
+  for (const other of document.querySelectorAll("th[aria-sort]")) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const key = (row) => row.cells[place].dataset.key;
+  const compare = "number" in head.dataset ? (one, other) => one - other
+    : (one, other) => one.localeCompare(other, document.documentElement.lang, { numeric: true });
+  const rows = [...body.rows].sort((one, other) => (key(one) === "") - (key(other) === "")
+    || (descending ? -1 : 1) * compare(key(one), key(other)));
+  body.append(...rows);
+});
+"""
+"""Script of the index, which sorts its table by the head that is pressed. Cells without a value stay at the end."""
+
+_INDEX_POLICY = f"""\
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src 'self' file:; \
+style-src 'unsafe-inline'; script-src 'sha256-{b64encode(sha256(INDEX_SCRIPT.encode()).digest()).decode()}'">
+{INDEX_MARK}
+"""
+"""Policy of a page that loads pictures beside it and runs `INDEX_SCRIPT` only."""
+
+INDEX_PAGE = Template(
+    _BEGINNING
+    + _INDEX_POLICY
+    + _FRAME
+    + """\
+main { max-width: 1280px; }
+.table { overflow-x: auto; margin: 16px 0; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 14px 6px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+thead th { white-space: nowrap; vertical-align: bottom; }
+th button { all: unset; cursor: pointer; color: var(--soft); font-size: 13px; font-weight: 600; }
+th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+th button::after { content: " \\2195"; opacity: 0.4; }
+th[aria-sort="ascending"] button::after { content: " \\2191"; opacity: 1; }
+th[aria-sort="descending"] button::after { content: " \\2193"; opacity: 1; }
+td.picture { width: 92px; }
+td.picture img { display: block; width: 78px; height: 104px; object-fit: cover; object-position: left; background: #000;
+  border-radius: 3px; }
+td.name { overflow-wrap: anywhere; min-width: 130px; }
+.estimate { font-weight: 600; }
+td.warnings { min-width: 240px; font-size: 13px; }
+td p { margin: 0; }
+a { color: var(--accent); }
+.void { color: var(--soft); text-decoration: line-through; font-weight: 400; }
+.caution { color: var(--caution); }
+.critical, .rejected { color: var(--critical); }
+.info { color: var(--soft); }
+footer { color: var(--soft); font-size: 13px; }
+footer b { color: var(--ink); }
+@page { size: A4 landscape; margin: 12mm; }
+@media print { :root { color-scheme: light; } main { max-width: none; padding: 0; } table { font-size: 9pt; }
+  tr { break-inside: avoid; } th button::after { content: none; } }
+</style>
+</head>
+<body>
+<main>
+<header><h1>$heading <span>$name</span></h1><time>$created</time></header>
+<div class="table">
+<table>
+<thead><tr>$heads</tr></thead>
+<tbody>
+$rows
+</tbody>
+</table>
+</div>
+<footer><b>$notice</b> $intended_use</footer>
+</main>
+<script>$script</script>
 </body>
 </html>
 """
