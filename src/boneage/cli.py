@@ -23,6 +23,7 @@ _COMMANDS = {
     "audit-log": "Send the audit log of a service to other systems.",
     "pacs": "Write results as DICOM objects, and check the connection to a PACS.",
     "doctor": "Print what is installed, and check it on a reference plate.",
+    "completion": "Print the script for completion in a shell.",
     "bundle": "List, show and check model bundles.",
     "train": "Train a network from a recipe and a table of radiographs.",
     "build": "Train all networks of a plan, and make a calibrated bundle.",

@@ -129,6 +129,22 @@ def test_text_and_page_have_every_line_once(both: BothSexesAssessment, content: 
     assert all(reading.age in brief for reading in content.readings)
 
 
+def test_text_has_parts_of_both_readings(both: BothSexesAssessment) -> None:
+    """Regions are printed below the sex that they belong to, also below the one line of a list."""
+    female = replace(both.female, region_ages_months={"A": 100.0})
+    male = replace(both.male, region_ages_months={"A": 110.0})
+    read = replace(both, female=female, male=male)
+    for is_brief in (True, False):
+        lines = text("hand.png", read, is_brief=is_brief, regions=True).splitlines()
+        places = [lines.index(f"    A · whole hand: {age}") for age in _WHOLE_HAND]
+        heads = [lines.index(line) for line in lines if line.startswith(("  Female", "  Male"))]
+        assert heads[0] < places[0] < heads[1] < places[1]
+    assert "whole hand" not in text("hand.png", read)
+
+
+_WHOLE_HAND = ("8 years 4 months (100.0 months)", "9 years 2 months (110.0 months)")
+
+
 def test_report_text_has_four_lines(both: BothSexesAssessment, content: BothSexesContent) -> None:
     lines = report_text(both).splitlines()
     assert len(lines) == 4

@@ -19,10 +19,10 @@ from boneage.bundle.bundle import Bundle
 from boneage.clinical.intended_use import INTENDED_USE, Contraindication
 from boneage.clinical.sds import WithheldReason
 from boneage.report.comparison import Decided
-from boneage.report.content import NO_SDS, ReportContent, intended_use, report_content
+from boneage.report.content import NO_SDS, ReportContent, bone_rows, intended_use, report_content
 from boneage.report.page import page
 from boneage.report.report import CSV_COLUMNS, csv_rows, csv_settings, json_text, report_text, text
-from boneage.schema import NearestPlatesDocument, PlateDocument
+from boneage.schema import BoneDocument, NearestPlatesDocument, PlateDocument
 from boneage.sex import Sex
 from boneage.words import languages, use_language
 from tests.bundles import tiny_bundle
@@ -196,3 +196,12 @@ def test_files_of_reports_speak_the_language(bundle: Bundle, tmp_path: Path) -> 
         source = page(assessment)
     assert '<html lang="pt-BR">' in source
     assert "Idade cronológica: 9 anos e 2 meses" in _Words(source).words
+
+
+def test_bone_rows_state_age_or_reason() -> None:
+    read = BoneDocument(name="pip_3", age_months=99.5, interval_months=None, weight=0.5, unreadable=None, corners=())
+    cut = replace(read, name="ulna", age_months=None, unreadable="cut_off")
+    assert list(bone_rows(replace(assessment_document(), bones=(read, cut)))) == [
+        ("proximal interphalangeal joint 3", "8 years 4 months (99.5 months)"),
+        ("ulna", "cut off by the edge of the radiograph"),
+    ]

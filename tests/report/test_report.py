@@ -410,7 +410,11 @@ def test_difference_from_chronological_age_in_words(age: float, words: str) -> N
 
 def test_region_ages_stand_beside_the_estimate() -> None:
     several = assessment(region_ages_months={"A": 85.1, "B": 99.4, "C": -2.0})
-    lines = text("x", several).splitlines()
+    assert "carpal" not in text("x", several)
+    assert (
+        text("x", several, is_brief=True, regions=True).splitlines()[1:4]
+        == (lines := text("x", several, regions=True).splitlines())[-3:]
+    )
     assert lines[-3:] == [
         "  A · whole hand: 7 years 1 month (85.1 months)",
         "  B · carpal bones: 8 years 3 months (99.4 months)",
@@ -424,7 +428,7 @@ def test_region_ages_stand_beside_the_estimate() -> None:
 
 def test_region_ages_hidden_if_meaningless() -> None:
     phantom = assessment(region_ages_months={"A": 85.1, "B": 99.4}, warnings=(ResultWarning.of(WarningCode.PHANTOM),))
-    assert "carpal" not in text("x", phantom) and "carpal" not in Page(page(phantom)).words
+    assert "carpal" not in text("x", phantom, regions=True) and "carpal" not in Page(page(phantom)).words
 
 
 @pytest.mark.parametrize(

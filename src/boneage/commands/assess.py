@@ -17,6 +17,8 @@ from boneage.commands.assess_options import (
     checked_date,
     checked_language,
     checked_sex,
+    complete_language,
+    complete_sex,
 )
 from boneage.commands.batch_items import batch_items
 from boneage.commands.each_radiograph import exit_status, sigterm_interrupts, summary, unforeseen
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 _STOPPED = 130
 
-_Form = Literal["text", "json", "report_text"]
+_Form = Literal["text", "regions", "json", "report_text"]
 """Form in which the result of a radiograph is printed."""
 
 
@@ -61,6 +63,7 @@ Standard error has one line with a stable code for each rejected radiograph, and
     "--sex",
     metavar="F|M|both",
     callback=checked_sex,
+    shell_complete=complete_sex,
     help="Sex of the patient of all FILES. Required with FILES; never taken from the file. With both, for a sex that is"
     " unknown or other, each radiograph is read by female and by male standards, without an SDS.",
 )
@@ -121,6 +124,7 @@ Standard error has one line with a stable code for each rejected radiograph, and
     show_default=True,
     help="Draw the outline of the hand on overlay and page, if the bundle locates the hand.",
 )
+@click.option("--regions", is_flag=True, help="Print the bone age by each region and each bone as well.")
 @click.option(
     "--report-text",
     is_flag=True,
@@ -132,6 +136,7 @@ Standard error has one line with a stable code for each rejected radiograph, and
     default="en",
     show_default=True,
     callback=checked_language,
+    shell_complete=complete_language,
     help="Language of printed lines and pages: en, de, es, fr, pt_BR or zh_Hans. JSON and tables stay English.",
 )
 @click.option(
@@ -162,6 +167,7 @@ def assess(  # click passes options by name
     steps: Path | None,
     evidence: Evidence,
     outline: bool,
+    regions: bool,
     report_text: bool,
     language: str,
     bundle_name: str,
@@ -198,6 +204,8 @@ def assess(  # click passes options by name
     _reject_overwriting(table, inputs, out)
     if report_text and as_json:
         raise click.UsageError("Give --report-text or --json, but not both.")
+    if regions and (report_text or as_json):
+        raise click.UsageError("--regions adds to the printed lines: leave out --report-text and --json.")
     if resume and table is None:
         raise click.UsageError("--resume continues a table: give --csv too.")
     if steps is not None:
@@ -217,7 +225,7 @@ def assess(  # click passes options by name
             f"The bundle {bundle.manifest.name} does not locate the hand, so that there are no steps to show."
         )
     reports = None if out is None else ReportFolder(out, evidence, outline, [*inputs, *([table] if table else [])])
-    form: _Form = "json" if as_json else "report_text" if report_text else "text"
+    form: _Form = "json" if as_json else "report_text" if report_text else "regions" if regions else "text"
     with (
         use_language(language),
         nullcontext() if table is None else AppendedTable(table, CSV_COLUMNS, resume=resume) as rows,
@@ -437,8 +445,11 @@ class _Output(logging.Handler):
         if self._form == "json":
             click.echo(json_text(outcome, item.image))
         elif not isinstance(outcome, Rejected):
-            is_report = self._form == "report_text"
-            click.echo(report_text(outcome) if is_report else text(self._image, outcome, is_brief=self._is_brief))
+            if self._form == "report_text":
+                click.echo(report_text(outcome))
+            else:
+                regions = self._form == "regions"
+                click.echo(text(self._image, outcome, is_brief=self._is_brief, regions=regions))
         self._progress.advance()
 
     def _print(self, line: str) -> None:

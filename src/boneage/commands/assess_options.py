@@ -26,6 +26,18 @@ class FilesCommand(click.Command):
         return super().parse_args(ctx, [*named, *args[end:]])
 
 
+def complete_sex(_ctx: click.Context, _parameter: click.Parameter, beginning: str) -> list[str]:
+    """Return the values of --sex that begin like this, for completion in a shell."""
+    return [value for value in ("F", "M", "both") if value.startswith(beginning)]
+
+
+def complete_language(_ctx: click.Context, _parameter: click.Parameter, beginning: str) -> list[str]:
+    """Return the languages that begin like this, for completion in a shell."""
+    from boneage.words import languages
+
+    return [value for value in languages() if value.startswith(beginning)]
+
+
 def checked_sex(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Return the sex as it was given, if the networks can use it.
 

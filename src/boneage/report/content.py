@@ -269,6 +269,15 @@ def _regions(document: AssessmentDocument) -> Iterator[Row]:
         yield words.region_with_letter(name), words.age_with_months(max(months_old, 0.0))
 
 
+def bone_rows(document: AssessmentDocument) -> Iterator[Row]:
+    """Yield each bone or joint with its bone age, or with the reason why it could not be read."""
+    for bone in document.bones:
+        if bone.age_months is not None:
+            yield words.bone(bone.name), words.age_with_months(max(bone.age_months, 0.0))
+        elif bone.unreadable is not None:
+            yield words.bone(bone.name), words.unreadable(bone.unreadable)
+
+
 def plates_sentence(document: AssessmentDocument) -> str:
     """Return the ages of the most probable plates with their probabilities; empty without an atlas."""
     if document.nearest_plates is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from boneage.file_names import UNSAFE, shown
 from boneage.files import atomic_write, write_text
 from boneage.flat_row import COLUMNS, flat_row
 from boneage.report.both_sexes import Assessed, BothSexesContent, both_headlines, content_of, readings_of
-from boneage.report.content import ReadingContent, ReportContent
+from boneage.report.content import ReadingContent, ReportContent, bone_rows
 from boneage.report.page import overlay_png, page
 from boneage.schema import (
     SCHEMA,
@@ -63,26 +63,33 @@ Outcome = Assessed | Rejected
 # --- text, JSON, CSV ------------------------------------------------------------------------------------------------
 
 
-def text(image: str, assessed: Assessed, *, is_brief: bool = False) -> str:
+def text(image: str, assessed: Assessed, *, is_brief: bool = False, regions: bool = False) -> str:
     """Return the estimate as lines for a person in the reader's language; warnings follow, the gravest first.
 
     Args:
         image: name of the radiograph.
         assessed: its assessment.
         is_brief: True to print one line and the warnings, as for many radiographs.
+        regions: True to print the bone age by each region and each bone as well.
     """
     content = content_of(assessed)
     if isinstance(content, BothSexesContent):
         headline = both_headlines(content.readings) if is_brief else content.explanation
         last = content.no_sds
-        lines = [line for reading in content.readings for line in _reading_lines(reading)]
-        lines += [f"  {content.chronological_age}"] if content.chronological_age else []
+        pairs = zip(content.readings, readings_of(assessed), strict=True)
+        lines = [
+            line
+            for reading, one in pairs
+            for line in _reading_lines(reading, _by_part(reading, one) if regions else [], is_brief=is_brief)
+        ]
+        lines += [f"  {content.chronological_age}"] if content.chronological_age and not is_brief else []
     else:
         headline, last = _headline(assessed, content), content.sds
-        lines = [f"  {line}" for line in content.answer]
-        lines += [f"  {region}: {words_of_age}" for region, words_of_age in content.regions]
+        lines = [] if is_brief else [f"  {line}" for line in content.answer]
+        if regions:
+            lines += [f"  {line}" for line in _by_part(content.readings[0], readings_of(assessed)[0])]
     if is_brief:
-        headline, lines = "; ".join(filter(None, (headline, last))), []
+        headline = "; ".join(filter(None, (headline, last)))
     return "\n".join(map(shown, (f"{image}: {headline}", *lines, *map(_warning_line, _noted(assessed)))))
 
 
@@ -99,11 +106,19 @@ def report_text(assessed: Assessed, earlier: SerialReading | None = None) -> str
     return "\n".join(map(shown, content_of(assessed, earlier).report_text))
 
 
-def _reading_lines(reading: ReadingContent) -> list[str]:
-    """Return the lines of one of two readings."""
+def _reading_lines(reading: ReadingContent, parts: Sequence[str], *, is_brief: bool) -> list[str]:
+    """Return the lines of one of two readings, those of its parts last; none if they would repeat the only line."""
+    if is_brief and not parts:
+        return []
     age = f"{reading.age} - {reading.stamp}" if reading.stamp else reading.age
-    below = [*reading.lines, *(f"{region}: {words_of_age}" for region, words_of_age in reading.regions)]
+    below = [*(() if is_brief else reading.lines), *parts]
     return [f"  {reading.heading}: {age}", *(f"    {line}" for line in below)]
+
+
+def _by_part(reading: ReadingContent, assessment: Assessment) -> list[str]:
+    """Return the bone age by each region and each bone; nothing for a number that must not be used."""
+    bones = () if reading.is_void else bone_rows(assessment.document())
+    return [f"{part}: {age}" for part, age in (*reading.regions, *bones)]
 
 
 def _headline(assessed: Assessed, content: ReportContent) -> str:
