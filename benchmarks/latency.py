@@ -80,22 +80,22 @@ def _radiographs(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[
         path = write_sample(folder / "phantom.png")
         yield from ((path, sex, None) for sex in Sex)
         return
-    for radiograph in _chosen(
+    for radiograph in chosen_radiographs(
         radiographs_of_split(read_radiographs(arguments.radiographs), arguments.split), arguments.count
     ):
         path = folder / f"{radiograph.id}.png"
-        cv2.imwrite(str(path), _enlarged(radiograph))
+        cv2.imwrite(str(path), enlarged(radiograph))
         yield path, radiograph.sex, radiograph.boneage_months
 
 
-def _chosen(radiographs: list[LabelledRadiograph], count: int) -> list[LabelledRadiograph]:
+def chosen_radiographs(radiographs: list[LabelledRadiograph], count: int) -> list[LabelledRadiograph]:
     """Return radiographs spread evenly over the ages."""
     by_age = sorted(radiographs, key=lambda radiograph: (radiograph.boneage_months, radiograph.id))
     places = np.linspace(0, len(by_age) - 1, min(count, len(by_age))).round().astype(int)
     return [by_age[place] for place in places]
 
 
-def _enlarged(radiograph: LabelledRadiograph) -> NDArray[np.uint8]:
+def enlarged(radiograph: LabelledRadiograph) -> NDArray[np.uint8]:
     """Return the radiograph in 8 bits, scaled to fit into 1,500 x 2,000 pixels."""
     pixels = read_radiograph(radiograph.image).pixels
     zoom = min(HEIGHT / pixels.shape[0], WIDTH / pixels.shape[1])

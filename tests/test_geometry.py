@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.geometry import Transform, fit_inside, lies_inside, sample
+from boneage.geometry import OVERSAMPLING, Transform, downsample_area, fit_inside, lies_inside, sample
 
 number = st.floats(-200, 200)
 zoom = st.floats(0.05, 20)
@@ -101,6 +101,23 @@ def test_sample_averages_fine_patterns() -> None:
     stripes = np.tile(np.array([0.0, 1.0], dtype=np.float32), (1600, 800))
     reduced = sample(stripes, Transform.scale(1 / 16), 100, 100)
     assert np.abs(reduced - 0.5).max() < 0.05
+
+
+@given(st.integers(30, 900), st.integers(30, 900), st.floats(0.04, 0.6), degrees, st.floats(-0.1, 1.1), st.data())
+def test_sample_averages_a_part_like_the_whole(
+    rows: int, columns: int, scale: float, angle: float, x: float, data: st.DataObject
+) -> None:
+    """A small part of a radiograph is averaged down as OpenCV averages the whole of it."""
+    pixels = np.random.default_rng(rows).random((rows, columns), dtype=np.float32)
+    y, height, width = data.draw(st.floats(-0.1, 1.1)), data.draw(st.integers(4, 40)), data.draw(st.integers(4, 40))
+    turned = Transform.scale(scale).then(Transform.rotation(angle))
+    centre = turned.points(np.array([x * columns, y * rows]))
+    transform = turned.then(Transform.shift(width / 2 - centre[0], height / 2 - centre[1]))
+    reduced = downsample_area(pixels, OVERSAMPLING * scale)
+    to_reduced = Transform.scale(reduced.shape[1] / columns, reduced.shape[0] / rows)
+    index = Transform.shift(0.5, 0.5).then(to_reduced.inverse()).then(transform).then(Transform.shift(-0.5, -0.5))
+    whole = cv2.warpAffine(reduced, index.matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderValue=0.25)
+    assert np.abs(sample(pixels, transform, height, width, fill=0.25) - whole).max() < 2e-3
 
 
 def test_sample_fills_outside() -> None:

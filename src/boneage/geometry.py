@@ -8,7 +8,9 @@ its first pixel lies at 0.5. Arrays are (H, W). A point given as a fraction of w
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +20,16 @@ from boneage.arrays import FloatArray
 
 OVERSAMPLING = 1.5
 """Maximum number of picture pixels for one target pixel before a picture is averaged down by area."""
+
+_LARGEST_PART = 0.6
+"""Largest share of a picture that is reduced as a part of it; OpenCV reduces a whole one in less time than more."""
+
+_LINES_AT_ONCE = 8
+"""Number of rows or columns that are averaged in one matrix product."""
+
+_LARGEST_PRODUCT = 2**18
+"""Number of multiplications of a matrix product up to which OpenBLAS uses one thread. Its threads would cost more than
+they save."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,15 @@ class Transform:
 
     def then(self, following: Transform) -> Transform:
         """Return the map that applies `self` first and then `following`."""
-        return Transform.from_matrix(following.matrix @ self.matrix)
+        # The product of the matrices, written out: a radiograph takes hundreds, and NumPy's calls cost far more.
+        return Transform(
+            a=float(following.a * self.a + following.b * self.d),
+            b=float(following.a * self.b + following.b * self.e),
+            c=float(following.a * self.c + following.b * self.f + following.c),
+            d=float(following.d * self.a + following.e * self.d),
+            e=float(following.d * self.b + following.e * self.e),
+            f=float(following.d * self.c + following.e * self.f + following.f),
+        )
 
     def about(self, x: float, y: float) -> Transform:
         """Return the same map with (x, y) as its origin."""
@@ -80,9 +100,17 @@ class Transform:
         Raises:
             ValueError: If the map reduces the plane to a line.
         """
-        if abs(self.determinant) < 1e-12:
+        determinant = float(self.determinant)
+        if abs(determinant) < 1e-12:
             raise ValueError("the transform has no inverse")
-        return Transform.from_matrix(np.linalg.inv(self.matrix))
+        return Transform(
+            a=self.e / determinant,
+            b=-self.b / determinant,
+            c=(self.b * self.f - self.c * self.e) / determinant,
+            d=-self.d / determinant,
+            e=self.a / determinant,
+            f=(self.c * self.d - self.a * self.f) / determinant,
+        )
 
     @property
     def determinant(self) -> float:
@@ -97,7 +125,8 @@ class Transform:
     def points(self, points_xy: FloatArray) -> NDArray[np.float64]:
         """Map points (..., 2)."""
         points_xy = np.asarray(points_xy, dtype=np.float64)
-        return points_xy @ self.matrix[:2, :2].T + self.matrix[:2, 2]
+        mapped: NDArray[np.float64] = points_xy @ np.array([[self.a, self.d], [self.b, self.e]]) + (self.c, self.f)
+        return mapped
 
 
 def fit_inside(height: int, width: int, target_height: int, target_width: int) -> Transform:
@@ -110,11 +139,17 @@ def fit_inside(height: int, width: int, target_height: int, target_width: int) -
 
 def downsample_area(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
     """Return a picture (H, W) reduced by this factor by area averaging, or unchanged if `zoom` is 1 or more."""
-    if zoom >= 1.0:
-        return pixels
     rows, columns = pixels.shape
-    size = (max(1, round(columns * zoom)), max(1, round(rows * zoom)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    return pixels if zoom >= 1.0 else _resized_area(pixels, _reduced_shape((rows, columns), zoom))
+
+
+def _reduced_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
+    """Return the shape of a picture of shape (H, W) that is reduced by a factor."""
+    return max(1, round(shape[0] * zoom)), max(1, round(shape[1] * zoom))
+
+
+def _resized_area(pixels: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def sample(
@@ -134,8 +169,13 @@ def sample(
         fill: Value outside the picture.
     """
     rows, columns = pixels.shape
-    pixels = downsample_area(pixels, OVERSAMPLING * transform.zoom)
-    transform = Transform.scale(columns / pixels.shape[1], rows / pixels.shape[0]).then(transform)
+    zoom = OVERSAMPLING * transform.zoom
+    if zoom < 1.0:
+        shape = _reduced_shape((rows, columns), zoom)
+        transform = Transform.scale(columns / shape[1], rows / shape[0]).then(transform)
+        part = _shown_part(transform, shape, height, width)
+        pixels = _downsampled_part(pixels, shape, part)
+        transform = Transform.shift(part.left, part.top).then(transform)
     # OpenCV places the centre of the first pixel at 0, this module at 0.5.
     to_index = Transform.shift(0.5, 0.5).then(transform).then(Transform.shift(-0.5, -0.5))
     sampled = cv2.warpAffine(
@@ -149,6 +189,73 @@ def sample(
     return np.asarray(sampled, dtype=np.float32)
 
 
+class _Part(NamedTuple):
+    """Part of a picture, pixels: rows `top` to `bottom` and columns `left` to `right`, ends excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def _shown_part(transform: Transform, shape: tuple[int, int], height: int, width: int) -> _Part:
+    """Return the part of a picture of shape (H, W) that a target (height, width) is interpolated from.
+
+    It is the whole picture if it would be most of it, and one pixel if the target shows nothing of the picture.
+    """
+    corners = transform.inverse().points(np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64))
+    ends = np.stack([np.floor(corners.min(axis=0)) - 1, np.ceil(corners.max(axis=0)) + 1])
+    (left, top), (right, bottom) = np.clip(ends, 0, (shape[1], shape[0])).astype(int).tolist()
+    part = _Part(*_not_empty(top, bottom, shape[0]), *_not_empty(left, right, shape[1]))
+    area = (part.bottom - part.top) * (part.right - part.left)
+    return part if area < _LARGEST_PART * shape[0] * shape[1] else _Part(0, shape[0], 0, shape[1])
+
+
+def _not_empty(first: int, last: int, length: int) -> tuple[int, int]:
+    return (first, last) if last > first else (min(first, length - 1), min(first, length - 1) + 1)
+
+
+def _downsampled_part(pixels: NDArray[np.float32], shape: tuple[int, int], part: _Part) -> NDArray[np.float32]:
+    """Return a part of a picture reduced to `shape` by area averaging.
+
+    OpenCV reduces whole pictures only. A small part is reduced here by the same weights, first the rows, then the
+    columns.
+    """
+    rows, columns = pixels.shape
+    if (part.bottom - part.top, part.right - part.left) == shape:
+        return _resized_area(pixels, shape)
+    left, right = (int(part.left * columns / shape[1]), min(columns, math.ceil(part.right * columns / shape[1])))
+    lines = np.empty((part.bottom - part.top, right - left), np.float32)
+    for to, taken, weights in _area_weights(rows, shape[0], part.top, part.bottom):
+        step = max(1, _LARGEST_PRODUCT // weights.size)
+        for start in range(left, right, step):
+            end = min(right, start + step)
+            np.matmul(weights, pixels[taken, start:end], out=lines[to, start - left : end - left])
+    reduced = np.empty((len(lines), part.right - part.left), np.float32)
+    for to, taken, weights in _area_weights(columns, shape[1], part.left, part.right):
+        inside = slice(taken.start - left, taken.stop - left)
+        np.matmul(lines[:, inside], weights.T, out=reduced[:, to])
+    return reduced
+
+
+def _area_weights(length: int, count: int, first: int, last: int) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+    """Yield the weights of a reduction by area from `length` to `count` pixels, for the pixels `first` to `last`.
+
+    Yields:
+        A few pixels as their places after `first`, the pixels that they are averaged from, and the weights of these,
+        float32 (n, N).
+    """
+    step = length / count
+    starts = np.arange(first, last) * step
+    ends = np.minimum(starts + step, length)
+    for place in range(0, last - first, _LINES_AT_ONCE):
+        low, high = starts[place : place + _LINES_AT_ONCE, None], ends[place : place + _LINES_AT_ONCE, None]
+        taken = slice(int(low[0, 0]), min(length, math.ceil(high[-1, 0])))
+        source = np.arange(taken.start, taken.stop)
+        covered = np.clip(np.minimum(source + 1, high) - np.maximum(source, low), 0.0, None)
+        yield slice(place, place + len(low)), taken, (covered / (high - low)).astype(np.float32)
+
+
 def lies_inside(transform: Transform, shape: tuple[int, int], height: int, width: int) -> NDArray[np.bool_]:
     """Return a mask of the target pixels whose centre lies on the sampled picture, bool (height, width).
 
@@ -158,6 +265,7 @@ def lies_inside(transform: Transform, shape: tuple[int, int], height: int, width
         height: Height of the target, pixels.
         width: Width of the target, pixels.
     """
-    rows, columns = np.indices((height, width)) + 0.5
-    on_picture = transform.inverse().points(np.stack([columns, rows], axis=2))
-    return np.asarray(((on_picture > 0) & (on_picture < (shape[1], shape[0]))).all(axis=2), dtype=np.bool_)
+    back = transform.inverse()
+    columns, rows = np.arange(width) + 0.5, (np.arange(height) + 0.5)[:, None]
+    x, y = back.a * columns + back.b * rows + back.c, back.d * columns + back.e * rows + back.f
+    return np.asarray((x > 0) & (x < shape[1]) & (y > 0) & (y < shape[0]), dtype=np.bool_)
