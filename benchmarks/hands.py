@@ -3,6 +3,7 @@
     python benchmarks/hands.py --bundle hand --radiographs radiographs.csv --points key_points_3.csv \
         --run runs/hand-refine --masks runs/mining/masks.csv --sheets out/hands
 
+With ``--run``, the errors of the run's own network are printed beside those of the bundle, on the same radiographs.
 The option ``--sheets`` also writes contact sheets of registered hands for visual inspection, of random radiographs and
 of those with the most uncertain points. They show patients and must not be published.
 """
@@ -31,6 +32,7 @@ from boneage.hand.views import ViewSpec, cut_view, mask_through, measure_grey, v
 from boneage.reading.radiograph import read_radiograph
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.annotations import load_mask, read_key_points
+from boneage.train.run.curve import read_history
 from boneage.train.run.tasks import intersection_over_union, outline_distance
 
 TILE = ViewSpec("A", 200, 150, "hand")
@@ -82,6 +84,15 @@ def measure_points(results: Sequence[HandResult], points: dict[str, NDArray[np.f
             f"{name:11} median {np.median(of_point):.2f} %, 95th percentile {np.percentile(of_point, 95):.2f} %,"
             f" largest {of_point.max():.1f} %"
         )
+
+
+def report_run(run: Path) -> None:
+    """Print the errors of a run's own network on its held-out radiographs after the last epoch."""
+    last = read_history(run)[-1]
+    print(f"\nthe network of {run.name} alone, after {last['epoch']:.0f} epochs:")
+    for name in POINT_NAMES:
+        median, high = (last[f"{name}_{figure}_percent"] for figure in ("median", "p95"))
+        print(f"{name:11} median {median:.2f} %, 95th percentile {high:.2f} %")
 
 
 def measure_masks(results: Sequence[HandResult], masks: dict[str, Path]) -> None:
@@ -196,6 +207,7 @@ def main() -> None:
         results = list(find_all([radiographs[radiograph_id] for radiograph_id in held_out], bundle))
         report("annotated points", results)
         measure_points(results, read_key_points(given.points))
+        report_run(given.run)
     if given.masks:
         with given.masks.open(newline="", encoding="utf-8") as file:
             rows = {

@@ -30,6 +30,7 @@ _COMMANDS = {
     "finetune": "Adapt a bundle to your own radiographs.",
     "mine": "Make hand masks by positive mining, with a page to review them.",
     "grid": "Train and compare the 18 networks of Iglovikov et al.",
+    "candidates": "Train and compare the candidate networks of Souza & Oliveira.",
     "curve": "Plot errors of training runs by epoch, number of radiographs or resolution.",
     "export": "Export a trained network as a bundle.",
     "evaluate": "Measure errors on labelled radiographs, with tables and plots.",

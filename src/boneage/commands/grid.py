@@ -104,7 +104,7 @@ def grid(
             images=images,
             hands=hands or "",
             scales=keyed("--scale", scale, regions, _share) if scale else dict.fromkeys(regions, SCALE),
-            epochs=keyed("--epochs", epochs, cohorts, _count) if epochs else {},
+            epochs=keyed("--epochs", epochs, cohorts, positive_count) if epochs else {},
             changes=changes,
             cells=_chosen(only, cells),
             folds=folds,
@@ -155,7 +155,12 @@ def _share(text: str) -> float:
     return value
 
 
-def _count(text: str) -> int:
+def positive_count(text: str) -> int:
+    """Parse a whole number of at least 1.
+
+    Raises:
+        ValueError: The text is not such a number.
+    """
     value = int(text)
     if value < 1:
         raise ValueError("not at least 1")

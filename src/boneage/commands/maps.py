@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from boneage.commands.each_radiograph import (
-    assess_each,
+    attempt,
     chosen_radiographs,
+    each_radiograph,
     exit_status,
     none_assessed,
     open_for_many,
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from boneage.assessment import Assessment
     from boneage.bundle.bundle import Bundle
+    from boneage.evaluate.map_shares import MapShares
     from boneage.explain import Evidence
+    from boneage.hand.registration import Hand
     from boneage.sex import Sex
     from boneage.tables.radiographs import LabelledRadiograph
 
@@ -34,6 +37,9 @@ _FRAME_SIDE = 128
 
 It is fine enough for hands that are not registered, and too coarse to read a radiograph's lead letters in a mean.
 """
+
+_SHARES_SIDE = 256
+"""Longest side of the maps whose shares on bones are measured, pixels."""
 
 
 @click.command()
@@ -55,9 +61,24 @@ It is fine enough for hands that are not registered, and too coarse to read a ra
     show_default=True,
     help="Pixels in the maps: those that moved the age up or down, or only those that raised it, as in section VI.",
 )
+@click.option(
+    "--shares",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Markdown file for the shares of the maps on groups of bones; a CSV file is written beside it.",
+)
+@click.option("--hands", metavar="NAME_OR_DIR", help="Bundle that finds the hands for --shares. [default: --bundle]")
 @quiet_option
 def maps(
-    radiographs: Path, images: Path | None, split: str | None, bundle: str, out: Path, evidence: Evidence, quiet: bool
+    *,
+    radiographs: Path,
+    images: Path | None,
+    split: str | None,
+    bundle: str,
+    out: Path,
+    evidence: Evidence,
+    shares: Path | None,
+    hands: str | None,
+    quiet: bool,
 ) -> None:
     """Draw the mean activation map by sex and stage of development (Souza & Oliveira, Fig. 9).
 
@@ -65,9 +86,14 @@ def maps(
     groups are only counted. The exit code is 3 if a radiograph was rejected, and 1 if one failed unexpectedly. The
     sheet then shows the other radiographs.
 
+    With --shares, the command measures how much of the maps lies on carpals, metacarpals, phalanges, radius and ulna at
+    each stage, and tests the observations of section VI with these numbers. Pixels belong to their nearest bone. A
+    bundle that does not find the hand needs another one that does (--hands).
+
     \b
-    Example:
+    Examples:
       boneage maps radiographs.csv --split validation --out maps.png
+      boneage maps radiographs.csv --bundle residual --hands standard --out maps.png --shares shares.md
     """  # click reads the control character
     from boneage.evaluate.maps import SMALLEST_MEAN, draw_maps, mean_maps
     from boneage.evaluate.plots import require_matplotlib
@@ -76,12 +102,21 @@ def maps(
     from boneage.sex import Sex
 
     require_matplotlib()
+    if hands is not None and shares is None:
+        raise click.UsageError("--hands is for --shares.")
+    opened = open_for_many(bundle)
+    finder = None if shares is None else opened if hands is None else open_for_many(hands)
+    if finder is not None and not finder.finds_hands:
+        raise click.UsageError(f"The bundle {finder.manifest.name} does not find the hand: choose one with --hands.")
     errors: list[BoneageError] = []
+    measured: list[MapShares] = []
     chosen = chosen_radiographs(radiographs, images, split)
-    means = mean_maps(_samples(chosen, open_for_many(bundle), evidence, errors, quiet))
+    means = mean_maps(_samples(_assessed(chosen, opened, finder, quiet), evidence, errors, measured))
     if not means:
         raise none_assessed(errors)
     draw_maps(out, means)
+    if shares is not None:
+        _report_shares(shares, measured, opened)
     for sex in Sex:
         for stage in Stage:
             if (sex, stage) in means:
@@ -94,20 +129,57 @@ def maps(
     click.get_current_context().exit(exit_status(errors))
 
 
+def _assessed(
+    radiographs: Sequence[LabelledRadiograph], bundle: Bundle, finder: Bundle | None, quiet: bool
+) -> Iterator[tuple[LabelledRadiograph, tuple[Assessment, Hand | None] | BoneageError]]:
+    """Yield the assessment of each radiograph with its hand, or its error. Without a finder there is no hand."""
+    from boneage.assessment import assess
+    from boneage.reading.radiograph import read_radiograph
+
+    def work(radiograph: LabelledRadiograph) -> tuple[Assessment, Hand | None]:
+        assessment = assess(radiograph.image, radiograph.sex, bundle)
+        if finder is None or finder is bundle:
+            return assessment, assessment.hand
+        return assessment, finder.find_hand(read_radiograph(radiograph.image).pixels)
+
+    return each_radiograph(radiographs, lambda radiograph: attempt(lambda: work(radiograph)), quiet=quiet)
+
+
 def _samples(
-    radiographs: Sequence[LabelledRadiograph],
-    bundle: Bundle,
+    assessed: Iterable[tuple[LabelledRadiograph, tuple[Assessment, Hand | None] | BoneageError]],
     evidence: Evidence,
     errors: list[BoneageError],
-    quiet: bool,
+    measured: list[MapShares],
 ) -> Iterator[tuple[Sex, float, NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield the arguments of `boneage.evaluate.maps.mean_maps`, and add the errors of radiographs to `errors`."""
-    for radiograph, result in assess_each(radiographs, bundle, quiet=quiet):
+    """Yield the arguments of `boneage.evaluate.maps.mean_maps`.
+
+    Errors of radiographs are added to `errors`, and the shares of those with a hand to `measured`.
+    """
+    from boneage.evaluate.map_shares import map_shares
+    from boneage.explain import display_size
+
+    for radiograph, result in assessed:
         if isinstance(result, BoneageError):
             errors.append(result)
-        else:
-            heat, picture = _in_frame(result, evidence)
-            yield radiograph.sex, radiograph.boneage_months, heat, picture
+            continue
+        assessment, hand = result
+        if hand is not None:
+            shape = assessment.radiograph_shape
+            heat = assessment.heat_map(display_size(shape, _SHARES_SIDE), evidence).values
+            shares = map_shares(heat, hand, shape, radiograph.sex, radiograph.boneage_months)
+            if shares is not None:
+                measured.append(shares)
+        yield (radiograph.sex, radiograph.boneage_months, *_in_frame(assessment, evidence))
+
+
+def _report_shares(path: Path, measured: Sequence[MapShares], bundle: Bundle) -> None:
+    from boneage.evaluate.map_shares import shares_lines, write_shares
+
+    manifest = bundle.manifest
+    notes = [f"Bundle: {manifest.name} {manifest.version}", f"Radiographs: {len(measured)}"]
+    write_shares(path, measured, notes)
+    click.echo("\n".join(shares_lines(measured, notes)))
+    click.echo(f"Shares: {path}")
 
 
 def _in_frame(assessment: Assessment, evidence: Evidence) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -53,8 +53,8 @@ def train(
     epoch. Needs boneage[train].
 
     Shipped recipes for regions of the hand: distribution-a to -e and -bones (plan standard), registered-a, -b and -c,
-    full-a to -e. For whole radiographs: residual, iglovikov, souza-a to souza-h, souza-a-128 to souza-h-128,
-    inception-v3. For hand networks: hand-mask, hand-locate, hand-refine, hand-locate-vgg, hand-joints.
+    full-a to -e. For whole radiographs: residual, iglovikov, souza-a to souza-h, inception-v3. For hand
+    networks: hand-mask, hand-locate, hand-refine, hand-locate-vgg, hand-joints.
 
     \b
     Examples:

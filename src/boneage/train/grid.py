@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from boneage.errors import RecipeError
 from boneage.evaluate.grid import CELLS, COHORTS, REGIONS, SEXES_OF, Cell, Cohort, GridRegion
 from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
 from boneage.hand.registration import BOXES
@@ -35,7 +34,7 @@ from boneage.train.run.loop import train
 from boneage.train.run.predict import predict_validation
 from boneage.train.run.processes import Job, Report, fulfil, run_jobs
 from boneage.train.run.run_folder import read_run_record
-from boneage.train.run.tasks import radiograph_labels
+from boneage.train.series import is_finished, plain_recipe, reject_changed
 
 log = logging.getLogger(__name__)
 
@@ -228,8 +227,8 @@ def train_grid(plan: GridPlan, *, jobs: int, report: Report, progress: Progress 
         KeyboardInterrupt: All runs were stopped. The same call continues them.
     """
     radiographs, runs = grid_radiographs(plan), runs_of(plan)
-    _reject_changed(plan, runs)
-    left = [run for run in runs if not _is_done(plan.out, run, radiographs)]
+    reject_changed(plan.out, {run.folder(plan.out): run.recipe for run in runs})
+    left = [run for run in runs if not is_finished(run.folder(plan.out), run.table(plan.out), radiographs)]
     if done := len(runs) - len(left):
         report(f"{done} of {len(runs)} networks are done already")
     if left:
@@ -247,41 +246,12 @@ def prepare(plan: GridPlan, radiographs: Sequence[LabelledRadiograph], recipe: R
         open_hands(recipe.data.hands, radiographs, cache, progress=progress)
 
 
-def _reject_changed(plan: GridPlan, runs: Sequence[Run]) -> None:
-    changed = [run.name for run in runs if _existing_recipe(run.folder(plan.out)) not in (None, _plain(run.recipe))]
-    if changed:
-        raise RecipeError(
-            "recipe_changed",
-            f"{plan.out} holds {len(changed)} run(s) of another recipe, such as {changed[0]}."
-            " Choose another folder, or repeat their options.",
-        )
-
-
-def _existing_recipe(folder: Path) -> Any:
-    """Return the recipe of an existing run, or None."""
-    return read_run_record(folder)["recipe"] if (folder / "recipe.json").exists() else None
-
-
-def _plain(recipe: Recipe) -> Any:
-    """Return the recipe as it is read from JSON."""
-    return json.loads(json.dumps(recipe.to_dict()))
-
-
-def _is_done(out: Path, run: Run, radiographs: Sequence[LabelledRadiograph]) -> bool:
-    """Return True if a run's table is no older than its weights, and its labels are those of the radiographs."""
-    table, weights = run.table(out), run.folder(out) / "last.ckpt"
-    if not (table.exists() and weights.exists() and table.stat().st_mtime >= weights.stat().st_mtime):
-        return False
-    trained, labels = read_run_record(run.folder(out))["labels"], radiograph_labels(radiographs)
-    return all(labels.get(radiograph_id) == label for radiograph_id, label in trained.items())
-
-
 def _job(plan: GridPlan, run: Run) -> Job:
     facts = {
         "plan": {**asdict(plan), "cells": [], "radiographs": str(plan.radiographs), "out": str(plan.out)}
         | {key: None if path is None else str(path) for key, path in (("images", plan.images), ("cache", plan.cache))},
         "cell": list(run.cell),
-        "recipe": _plain(run.recipe),  # the recipe's file may change before this network's turn comes
+        "recipe": plain_recipe(run.recipe),  # the recipe's file may change before this network's turn comes
         "fold": run.fold,
     }
     return Job(run.name, "boneage.train.grid", facts, plan.out / "logs" / f"{run.name}.log", plan.threads)

@@ -28,7 +28,7 @@ from boneage.train.recipe import Schedule
 from boneage.train.run.tasks import Task
 
 EpochRow = dict[str, float]
-"""Row of ``metrics.csv``: epoch (from 1), loss, learning_rate, the task's figures, seconds."""
+"""Row of ``metrics.csv``: epoch (from 1), loss, learning_rate, the task's figures, processor_seconds, seconds."""
 
 
 @dataclass
