@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from boneage.arrays import FloatArray
 from boneage.evaluate.grid_orders import Verdict
@@ -41,7 +42,7 @@ def _hand(radiograph_to_frame: Transform) -> Hand:
 UPRIGHT = _hand(Transform.scale(16.0))
 
 
-def _groups(hand: Hand) -> FloatArray:
+def _groups(hand: Hand) -> NDArray[np.int64]:
     """Index of the nearest group at each pixel of the drawn radiograph."""
     centres = np.stack(np.meshgrid(np.arange(SHAPE[1]) + 0.5, np.arange(SHAPE[0]) + 0.5), axis=2)
     return nearest_groups(hand.radiograph_to_frame.points(centres), Joints.typical())
@@ -66,9 +67,9 @@ def test_map_shares_of_even_map_are_those_of_the_area() -> None:
 def test_map_shares_of_drawn_shares(weights: list[float]) -> None:
     """A map that is even on each group has the shares that were drawn."""
     groups = _groups(UPRIGHT)
-    counts = np.bincount(np.asarray(groups, np.int64).ravel(), minlength=len(GROUPS))
+    counts = np.bincount(groups.ravel(), minlength=len(GROUPS))
     drawn = np.array(weights) / sum(weights)
-    heat = (drawn / counts)[np.asarray(groups, np.int64)]
+    heat = (drawn / counts)[groups]
     shares = _shares(UPRIGHT, heat)
     np.testing.assert_allclose(shares.heat, drawn, atol=0.02)
 

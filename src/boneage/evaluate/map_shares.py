@@ -79,7 +79,13 @@ OBSERVATIONS: tuple[Observation, ...] = (
         (_PHALANGES - {BoneGroup.DISTAL_PHALANGES}) | {BoneGroup.METACARPALS},
         _WRIST,
     ),
-    _against_all_others(Stage.POST_PUBERTY, "the phalanges alone are the most important structures", _PHALANGES),
+    _against_all_others(Stage.POST_PUBERTY, "the phalanges are the most important structures", _PHALANGES),
+    Observation(
+        Stage.POST_PUBERTY,
+        "the phalanges alone, and no longer the metacarpal bones",
+        _PHALANGES,
+        frozenset({BoneGroup.METACARPALS}),
+    ),
 )
 """Observations of section VI on its Fig. 9."""
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from boneage.train.networks.layers import Activation, AgeHead, Answer, Pooling
+from boneage.train.networks import build_network
+from boneage.train.networks.layers import Activation, AgeHead, Answer, Pooling, memory_format
 
 GRID = (4, 6)
 
@@ -185,3 +186,18 @@ def test_sex_input_off_ignores_sex() -> None:
     features, sex = inputs()
     torch.testing.assert_close(network(features, sex), network(features, sex.flip(1)), rtol=0, atol=0)
     assert network.dense[0].in_features == 3
+
+
+def test_memory_format_by_normalisation() -> None:
+    """Networks with instance normalisation are contiguous on a CPU, and estimate the same in both layouts."""
+    batch, instance = (build_network(f"souza-{column}", 32, 32, hidden=[8]).eval() for column in "cd")
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [memory_format(network, cpu) for network in (batch, instance)] == [
+        torch.channels_last,
+        torch.contiguous_format,
+    ]
+    assert memory_format(instance, gpu) is torch.channels_last
+    view, sex = torch.randn(3, 1, 32, 32), torch.eye(2)[[0, 1, 0]]
+    with torch.no_grad():
+        ages = instance(view.to(memory_format=torch.channels_last), sex)
+        torch.testing.assert_close(instance(view, sex), ages, rtol=1e-4, atol=1e-5)

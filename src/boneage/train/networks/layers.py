@@ -225,3 +225,14 @@ class AgeNetwork(nn.Module):
     def penalty(self) -> Tensor:
         """Return the penalty on the weights (L2 that grows with depth), which the loss adds; 0 for most networks."""
         return next(self.parameters()).new_zeros(())
+
+
+def memory_format(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """Return the layout of weights and views with which a network trains fastest on a device.
+
+    It is ``channels_last``, except for networks with instance normalisation on a CPU. At 128 px with bf16 on one core,
+    the columns D, E and H of Table I train 55, 18 and 11 views a second with it, and 82, 26 and 14 with the contiguous
+    layout. Column A, without normalisation, trains 136 and 94.
+    """
+    has_instance_norm = any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
+    return torch.contiguous_format if has_instance_norm and device.type == "cpu" else torch.channels_last

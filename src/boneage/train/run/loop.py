@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from boneage.errors import RecipeError
 from boneage.tables.csv_table import write_rows
 from boneage.tables.radiographs import LabelledRadiograph
-from boneage.train.networks.layers import AgeNetwork
+from boneage.train.networks.layers import AgeNetwork, memory_format
 from boneage.train.recipe import Recipe
 from boneage.train.run.curve import draw_curve
 from boneage.train.run.engine import DEFAULT_ENGINE, Engine, launch, reject_different_epochs
@@ -124,7 +124,8 @@ class _Run:
         self.fabric, self.task, self.network, self.folder = fabric, task, network, folder
         self.interruption, self.quiet = interruption, quiet
         self.recipe = task.recipe
-        nn.Module.to(self.network, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
+        self.layout = memory_format(self.network, fabric.device)
+        nn.Module.to(self.network, memory_format=self.layout)  # type: ignore[call-overload]  # not in the stub
         decay = self.recipe.train.average_decay
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False) if decay else None
         self.wrapped, self.optimizer = fabric.setup(self.network, build_optimizer(self.network, self.recipe.train))
@@ -181,7 +182,7 @@ class _Run:
     def _step(self, batch: Sequence[Tensor]) -> float:
         device, schedule = self.fabric.device, self.recipe.train
         view, *rest = batch
-        moved = [view.to(device, memory_format=torch.channels_last), *(tensor.to(device) for tensor in rest)]
+        moved = [view.to(device, memory_format=self.layout), *(tensor.to(device) for tensor in rest)]
         loss = self.task.loss(self.wrapped, moved)
         if not torch.isfinite(loss):
             raise self._diverged()

@@ -35,7 +35,7 @@ from boneage.train.data.hands import HandTable
 from boneage.train.data.joint_views import JointViews
 from boneage.train.data.quality_views import VALIDATION_EPOCH, QualityViews, Scenes
 from boneage.train.data.splits import draw_radiographs
-from boneage.train.networks.layers import AgeNetwork
+from boneage.train.networks.layers import AgeNetwork, memory_format
 from boneage.train.recipe import Recipe
 from boneage.train.run.losses import label_distribution_loss, mask_loss, places_loss, points_loss
 
@@ -471,9 +471,9 @@ def predict(
     network: AgeNetwork, batches: Iterable[Sequence[Tensor]], unit: AgeUnit, device: torch.device | str = "cpu"
 ) -> NDArray[np.float64]:
     """Return the ages (N,), months, of the views in all batches. The network stays in its mode."""
+    layout = memory_format(network, torch.device(device))
     ages = [
-        network(views.to(device, memory_format=torch.channels_last), sexes.to(device)).float().cpu()
-        for views, sexes, _ in batches
+        network(views.to(device, memory_format=layout), sexes.to(device)).float().cpu() for views, sexes, _ in batches
     ]
     return unit.to_months(torch.cat(ages)).double().numpy()
 
