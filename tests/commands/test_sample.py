@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from boneage.phantom import draw_hand
+from boneage.tables.radiographs import read_radiographs
 from tests.bundles import tiny_bundle
 from tests.program_runs import boneage
 
@@ -54,3 +55,27 @@ def test_sample_replaces_files_only_with_force(tmp_path: Path) -> None:
     assert boneage("sample", path, "--phantom", "--force").exit_code == 0
     picture = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
     np.testing.assert_array_equal(picture, np.rint(draw_hand() ** 0.7 * 255).astype(np.uint8))
+
+
+def test_sample_draws_a_table_for_training(tmp_path: Path) -> None:
+    """Each label belongs to the picture of its row, and a folder with files is left as it is."""
+    folder = tmp_path / "drawn"
+    result = boneage("sample", folder, "--training", 5)
+    assert result.exit_code == 0 and "no meaning" in result.stdout
+    radiographs = read_radiographs(folder / "radiographs.csv")
+    assert [radiograph.boneage_months for radiograph in radiographs] == [36, 78, 120, 162, 204]
+    assert {radiograph.sex.value for radiograph in radiographs} == {"F", "M"}
+    drawn = np.rint(255 * draw_hand(10.0, height=800, width=600, seed=2)).astype(np.uint8)
+    np.testing.assert_array_equal(cv2.imread(str(radiographs[2].image), cv2.IMREAD_UNCHANGED), drawn)
+    assert boneage("sample", folder, "--training", 2).exit_code == 2
+    assert len(list(folder.rglob("*.png"))) == 5
+
+
+@pytest.mark.parametrize("options", [["--training", 3, "--phantom"], ["--training", 1]])
+def test_sample_rejects_contradictions(tmp_path: Path, options: list[object]) -> None:
+    assert boneage("sample", tmp_path / "new", *options).exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sample_needs_a_file_name(tmp_path: Path) -> None:
+    assert boneage("sample", tmp_path).exit_code == 2

@@ -1,4 +1,4 @@
-"""Command ``boneage sample``, which writes a hand to try the program on: a reference plate, or the drawn phantom."""
+"""Command ``boneage sample``, which writes hands to try the program on: a reference plate, or drawn phantoms."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from pathlib import Path
 
 import click
 
+_DRAWN_YEARS = (3.0, 17.0)
+"""Youngest and oldest drawn hand of training; between these, the drawing changes with age."""
+_DRAWN_HEIGHT, _DRAWN_WIDTH = 800, 600
+
 
 @click.command()
-@click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default=Path("sample.png"))
+@click.argument("path", type=click.Path(path_type=Path), default=Path("sample.png"))
 @click.option(
     "--plate",
     default="F-132",
@@ -17,8 +21,16 @@ import click
     help="Plate of the open atlas; `boneage atlas list open` lists them.",
 )
 @click.option("--phantom", is_flag=True, help="Write the drawn phantom instead, whose estimate has no meaning.")
-@click.option("--force", is_flag=True, help="Replace an existing file of this name.")
-def sample(path: Path, plate: str, phantom: bool, force: bool) -> None:
+@click.option(
+    "--training",
+    "count",
+    type=click.IntRange(2, 100_000),
+    metavar="COUNT",
+    help="Write COUNT drawn hands of different ages with their table, radiographs.csv, to the folder PATH instead, to"
+    " try training, evaluation and audit on. Figures on them have no meaning.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file of this name, or files of the folder.")
+def sample(path: Path, plate: str, phantom: bool, count: int | None, force: bool) -> None:
     """Write a reference plate of the open atlas to PATH (sample.png by default), a PNG or DICOM file to try the program
     on.
 
@@ -27,6 +39,13 @@ def sample(path: Path, plate: str, phantom: bool, force: bool) -> None:
     """
     from boneage.files import atomic_write
 
+    if count is not None:
+        if phantom:
+            raise click.UsageError("Give --training or --phantom, but not both.")
+        _draw_training(path, count, force)
+        return
+    if path.is_dir():
+        raise click.UsageError(f"{path} is a folder: give the name of a file.")
     if path.suffix.lower() not in ((".png",) if phantom else (".png", ".dcm")):
         raise click.UsageError(
             f"The sample is {'a PNG' if phantom else 'a PNG or DICOM'} file: give {path} that ending."
@@ -37,6 +56,33 @@ def sample(path: Path, plate: str, phantom: bool, force: bool) -> None:
     with atomic_write(path) as temporary:
         temporary.write_bytes(drawn)
     click.echo(f"{path}: {description}")
+
+
+def _draw_training(folder: Path, count: int, force: bool) -> None:
+    """Draw hands with their ages as labels, and write their table in RSNA's layout.
+
+    Sexes alternate, and the drawing does not depend on them.
+
+    Raises:
+        click.UsageError: The folder has files already.
+        OSError: A file cannot be written.
+    """
+    import numpy as np
+
+    from boneage.explain import encode_picture
+    from boneage.files import atomic_write, write_text
+    from boneage.phantom import draw_hand
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
+        raise click.UsageError(f"{folder} has files already; --force replaces those of the same name.")
+    table, rows = folder / "radiographs.csv", ["id,boneage,male"]
+    for number, years in enumerate(np.linspace(*_DRAWN_YEARS, count)):
+        drawn = draw_hand(float(years), height=_DRAWN_HEIGHT, width=_DRAWN_WIDTH, seed=number)
+        with atomic_write(table.with_suffix("") / f"{number}.png") as temporary:
+            temporary.write_bytes(encode_picture(".png", np.rint(255 * drawn).astype(np.uint8)))
+        rows.append(f"{number},{round(12 * years)},{number % 2 == 0}")
+    write_text(table, "\n".join(rows) + "\n")
+    click.echo(f"{table}: {count} drawn hands, not patients. Figures on them have no meaning.")
 
 
 def _phantom() -> tuple[bytes, str]:
