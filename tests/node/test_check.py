@@ -50,8 +50,10 @@ def test_check_peers_that_are_away() -> None:
 def test_check_address() -> None:
     """A free address is usable; one with a DICOM node is in use; one with another program is a fault."""
     assert check_address(replace(NODE, port=0))
-    with listening(MemoryIntake()) as listener:
+    intake = MemoryIntake()
+    with listening(intake) as listener:
         assert not check_address(replace(NODE, port=listener.port))
+    assert intake.reasons == [], "the check of a running node is no denial"
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ConfigurationError) as error:
         check_address(replace(NODE, port=server.getsockname()[1]))
     assert error.value.code == "port_in_use"

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import N_ACTION, N_EVENT_REPORT
 from pynetdicom.dsutils import encode
+from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 
 from boneage.errors import Rejection
 from boneage.node.commitment import PUSH_MODEL_INSTANCE, read_report, request_commitment
@@ -37,6 +38,27 @@ def test_request_commitment() -> None:
     ((instance, action, information),) = requests
     assert (instance, action, information.TransactionUID) == (PUSH_MODEL_INSTANCE, 1, "1.9")
     assert [one.ReferencedSOPInstanceUID for one in information.ReferencedSOPSequence] == ["1.1", "1.2"]
+
+
+def report_on_same_association(event: evt.Event) -> tuple[int, None]:
+    """Answer a request for storage commitment, and report on its association before the response."""
+    report = N_EVENT_REPORT()
+    report.MessageID, report.EventTypeID = 7, 1
+    report.AffectedSOPClassUID, report.AffectedSOPInstanceUID = UID(StorageCommitmentPushModel), UID(PUSH_MODEL_INSTANCE)
+    asked = event.action_information
+    found = information(TransactionUID=asked.TransactionUID, ReferencedSOPSequence=asked.ReferencedSOPSequence)
+    report.EventInformation = BytesIO(encode(found, True, True) or b"")
+    event.assoc.dimse.send_msg(report, event.context.context_id)
+    return 0x0000, None
+
+
+def test_request_commitment_report_at_once() -> None:
+    """A report that comes on the association of the request, before its response, is returned."""
+    with peer_serving((evt.EVT_N_ACTION, report_on_same_association)) as peer:
+        outcome = request_commitment(peer, NODE, "1.9", [Reference(CR, "1.1")])
+    assert outcome.result is Result.DONE
+    assert outcome.report is not None
+    assert (outcome.report.transaction_uid, outcome.report.stored) == ("1.9", ("1.1",))
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,8 @@ class Listener:
         peer = self._callers.find(title, caller.address)
         if called != self._node.ae_title:
             return self._deny(DenialReason.CALLED_AE_TITLE, caller)
+        if peer is None and self._is_own_check(association, title):
+            return DenialReason.CALLER_UNKNOWN  # `boneage pacs check` asks whether the node runs: nobody is denied
         if peer is None:
             return self._deny(DenialReason.CALLER_UNKNOWN, caller)
         caller = Caller(title, caller.address, peer.name)
@@ -177,6 +179,11 @@ class Listener:
             if has_place:
                 self._served[association] = caller
         return None if has_place else self._deny(DenialReason.TOO_MANY_ASSOCIATIONS, caller)
+
+    def _is_own_check(self, association: Association, title: str) -> bool:
+        """Return whether this machine calls by the node's own AE title (`boneage.node.check.check_address`)."""
+        own = plain_address(association.acceptor.address or "::")
+        return title == self._node.ae_title and plain_address(association.requestor.address or "::") == own
 
     def _has_place(self, peer: str) -> bool:
         """Return whether a peer may have another association. The last one is kept for a peer that has none."""

@@ -152,6 +152,8 @@ class Receiver:
             references = outbox.references(claimed)
             outcome = request_commitment(self._peer, self._node, transaction_uid, references)
             outbox.finish_commitment_request(transaction_uid, outcome)
+            if outcome.report is not None:  # it came on the association of the request, not through the listener
+                outbox.take_report(outcome.report)
         silent = outbox.without_report(self._peer)
         if silent:
             outbox.finish_query(silent, find_stored(self._peer, self._node, outbox.references(silent)))
