@@ -8,10 +8,12 @@ from typing import Any, get_args
 
 import pytest
 
-from boneage.messages.fhir import PRIVATE, FhirVersion, fhir_bundle
-from boneage.messages.result import ResultSource
+from boneage.messages.fhir import PRIVATE, FhirVersion, fhir_bundle, fhir_transaction
+from boneage.messages.result import ResultSource, StudyReference
 from boneage.report.content import clinical_of
 from tests.messages.sources import FINAL, PRELIMINARY, document, unusable
+
+STUDY = StudyReference("1.2.3", "1.2.3.8", "1.2.3.8.1", "1.2.840.10008.5.1.4.1.1.1.1", "DX")
 
 
 def resources(bundle: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -20,12 +22,22 @@ def resources(bundle: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("version", get_args(FhirVersion))
-@pytest.mark.parametrize("source", [PRELIMINARY, FINAL, replace(PRELIMINARY, patient="", accession="")])
+@pytest.mark.parametrize(
+    "source",
+    [
+        PRELIMINARY,
+        FINAL,
+        replace(PRELIMINARY, patient="", accession=""),
+        replace(FINAL, study=STUDY),
+        replace(FINAL, study=STUDY, patient=""),
+    ],
+)
 def test_fhir_bundle_is_valid(source: ResultSource, version: FhirVersion) -> None:
     """The models of fhir.resources accept every bundle."""
     model = import_module(f"fhir.resources{'.R4B' if version == 'R4B' else ''}.bundle").Bundle
     for made in (document(), unusable()):
         model.model_validate(fhir_bundle(made, source, version))
+        model.model_validate(fhir_transaction(made, source, version, patient_system="urn:oid:1.2.3"))
 
 
 def test_fhir_bundle_values() -> None:
@@ -91,3 +103,31 @@ def test_fhir_bundle_references_resolve() -> None:
     made = resources(bundle)
     assert made["Observation"]["device"]["reference"] in urls
     assert made["DiagnosticReport"]["result"][0]["reference"] in urls
+
+
+def test_fhir_bundle_study() -> None:
+    """The result refers to the study of the PACS; without a patient, whom the resource requires, there is none."""
+    made = resources(fhir_bundle(document(), replace(PRELIMINARY, study=STUDY)))
+    study = made["ImagingStudy"]
+    assert study["identifier"] == [{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}]
+    assert study["series"][0]["instance"][0]["uid"] == STUDY.instance_uid
+    assert made["Observation"]["derivedFrom"] == [{"reference": f"urn:uuid:{study['id']}"}]
+    assert "ImagingStudy" not in resources(fhir_bundle(document(), replace(PRELIMINARY, study=STUDY, patient="")))
+
+
+def test_fhir_transaction_conditions() -> None:
+    """Device and study are created at most once; result and report of a decision are updated in their place."""
+    before, after = (
+        fhir_transaction(document(), replace(one, study=STUDY), patient_system="urn:oid:1.2.3")["entry"]
+        for one in (PRELIMINARY, FINAL)
+    )
+    assert [one["request"] for one in before] == [one["request"] for one in after]
+    methods = {one["resource"]["resourceType"]: one["request"]["method"] for one in before}
+    assert methods == {"Device": "POST", "ImagingStudy": "POST", "Observation": "PUT", "DiagnosticReport": "PUT"}
+    for one in before:
+        assert "id" not in one["resource"], "the server gives the id"
+        condition = one["request"].get("ifNoneExist") or one["request"]["url"].partition("?")[2]
+        assert condition.startswith("identifier=")
+        assert condition.count("%7C") == 1
+    subject = before[-1]["resource"]["subject"]
+    assert subject == {"type": "Patient", "identifier": {"system": "urn:oid:1.2.3", "value": "4711"}}

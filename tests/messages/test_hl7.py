@@ -67,3 +67,20 @@ def test_oru_r01_hostile_reader() -> None:
     """Separators in a name do not shift fields."""
     fields = rows(oru_r01(document(), FINAL))[0]
     assert fields[16] == r"Curie \T\ Sons \F\ \S\Marie\R\ ".rstrip()
+
+
+def test_oru_r01_control_id() -> None:
+    """Equal messages have equal control identifiers of at most 20 characters, and other ones have others."""
+    sources = [PRELIMINARY, FINAL, replace(PRELIMINARY, accession="A-98")]
+    headers = [oru_r01(document(), one).split("\r")[0].split("|") for one in (*sources, PRELIMINARY)]
+    identifiers = [fields[9] for fields in headers]
+    assert identifiers[0] == identifiers[-1]
+    assert len(set(identifiers)) == len(sources)
+    assert {len(one) for one in identifiers} == {20}
+
+
+def test_oru_r01_receiver_and_issuer() -> None:
+    """The message names its receiver, and the authority that issued the patient's identifier."""
+    header, patient, *_ = oru_r01(document(), replace(PRELIMINARY, issuer="HOSPITAL"), "RIS", "CLINIC").split("\r")
+    assert header.split("|")[4:6] == ["RIS", "CLINIC"]
+    assert patient.split("|")[3] == "4711^^^HOSPITAL^PI"

@@ -14,11 +14,13 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from boneage.errors import ConfigurationError
-from boneage.node.check import check_address, check_peer, check_peers
+from boneage.node.check import check_address, check_destination, check_peer, check_peers
 from boneage.node.configuration import NodeConfiguration, Peer
+from boneage.node.destinations import DicomWebService, FhirServer, Hl7Receiver
 from boneage.node.outcome import OutcomeCode
 from tests.node.orthanc import free_port
 from tests.node.parts import MODALITY, MemoryIntake, listening, peer_serving, sender_settings
+from tests.node.web_servers import Reply, Request, closed_port, mllp_server, web_server
 
 NODE = sender_settings("BONEAGE", timeout_seconds=1.0)
 
@@ -60,3 +62,36 @@ def test_check_address() -> None:
     with pytest.raises(ConfigurationError) as error:
         check_address(replace(NODE, host="203.0.113.7"))
     assert error.value.code == "address_invalid"
+
+
+def test_check_destination_web() -> None:
+    """The check searches a DICOMweb service for no study, and reads the capabilities of a FHIR server."""
+    statement = {
+        "resourceType": "CapabilityStatement",
+        "fhirVersion": "4.0.1",
+        "rest": [{"interaction": [{"code": "transaction"}]}],
+    }
+
+    def answer(request: Request) -> Reply:
+        assert request.method == "GET"
+        return Reply.json(200, statement if request.path.endswith("/metadata") else [])
+
+    with web_server(answer) as server:
+        service = DicomWebService(name="archive", url=server.url, results=("sr",), commit=True)
+        assert check_destination(service, NODE).accepted == {"query": "QIDO-RS"}
+        check = check_destination(FhirServer(name="charts", url=server.url), NODE)
+        assert check.accepted == {"version": "FHIR 4.0.1", "transaction": "transaction"}
+        assert check_destination(FhirServer(name="charts", url=server.url, version="R5"), NODE).missing == ("version",)
+    with web_server(lambda _: Reply(404)) as server:
+        service = DicomWebService(name="archive", url=server.url, results=("sr",))
+        assert check_destination(service, NODE).is_ready, "without queries an object alone could show more"
+        assert not check_destination(FhirServer(name="charts", url=server.url), NODE).is_ready
+
+
+def test_check_destination_hl7() -> None:
+    """A connection is opened and closed, and no message is sent."""
+    with mllp_server() as server:
+        assert check_destination(Hl7Receiver(name="ris", host="127.0.0.1", port=server.port), NODE).is_ready
+    assert server.messages == []
+    away = Hl7Receiver(name="ris", host="127.0.0.1", port=closed_port())
+    assert check_destination(away, NODE).outcome.code is OutcomeCode.UNREACHABLE

@@ -44,10 +44,15 @@ def report_on_same_association(event: evt.Event) -> tuple[int, None]:
     """Answer a request for storage commitment, and report on its association before the response."""
     report = N_EVENT_REPORT()
     report.MessageID, report.EventTypeID = 7, 1
-    report.AffectedSOPClassUID, report.AffectedSOPInstanceUID = UID(StorageCommitmentPushModel), UID(PUSH_MODEL_INSTANCE)
-    asked = event.action_information
-    found = information(TransactionUID=asked.TransactionUID, ReferencedSOPSequence=asked.ReferencedSOPSequence)
-    report.EventInformation = BytesIO(encode(found, True, True) or b"")
+    report.AffectedSOPClassUID, report.AffectedSOPInstanceUID = (
+        UID(StorageCommitmentPushModel),
+        UID(PUSH_MODEL_INSTANCE),
+    )
+    action = event.action_information
+    event_information = information(
+        TransactionUID=action.TransactionUID, ReferencedSOPSequence=action.ReferencedSOPSequence
+    )
+    report.EventInformation = BytesIO(encode(event_information, True, True) or b"")
     event.assoc.dimse.send_msg(report, event.context.context_id)
     return 0x0000, None
 

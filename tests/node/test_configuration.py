@@ -8,6 +8,7 @@ import pytest
 
 from boneage.errors import ConfigurationError
 from boneage.node.configuration import NodeConfiguration, Peer, read_configuration
+from boneage.node.destinations import SecretError, read_secret
 
 COMPLETE = """
 [node]
@@ -45,9 +46,30 @@ host = "10.0.1.7"
 port = 0
 may_send = true
 
+[[dicomweb]]
+name = "archive"
+url = "https://archive.example.org/dicom-web"
+results = ["sr"]
+commit = true
+user = "boneage"
+secret = "env:ARCHIVE_PASSWORD"
+
+[[fhir]]
+name = "charts"
+url = "https://charts.example.org/fhir"
+version = "R5"
+patient_system = "urn:oid:1.2.3"
+secret = "file:charts.token"
+
+[[hl7]]
+name = "ris"
+host = "10.0.2.1"
+application = "RIS"
+tls = true
+
 [deliver]
 when = "decided"
-to = ["pacs"]
+to = ["pacs", "ris", "archive", "charts"]
 on_rejection = "picture"
 give_up_hours = 24
 """
@@ -67,7 +89,14 @@ def test_read_configuration_complete(tmp_path: Path) -> None:
     assert (configuration.node.host, configuration.node.associations) == ("0.0.0.0", 4)
     assert configuration.select.body_parts == ("HAND",)
     assert [one.ae_title for one in configuration.peer] == ["PACS", "DX ROOM 1"]
-    assert configuration.receivers() == [configuration.peer[0]]
+    assert [one.name for one in configuration.receivers()] == ["pacs", "ris", "archive", "charts"]
+    assert [one.kinds for one in configuration.receivers()] == [("sr", "sc"), ("hl7",), ("sr",), ("fhir",)]
+    assert configuration.fhir[0].secret == f"file:{tmp_path / 'charts.token'}"
+    assert [one.place for one in configuration.destinations()][2:] == [
+        "https://archive.example.org/dicom-web",
+        "https://charts.example.org/fhir",
+        "10.0.2.1:2575",
+    ]
     assert configuration.find_peer("room-1") == configuration.peer[1]
     assert configuration.find_peer("nobody") is None
     assert configuration.deliver.when == "decided"
@@ -95,7 +124,22 @@ def test_read_configuration_defaults(tmp_path: Path) -> None:
         ('["sr", "sc"]', '["seg"]', r"peer\[0\].results\[0\] must be one of"),
         ("commit = true", "commit = true\nport = 0", r"peer\[0\].port must be above 0"),
         ("commit = true", "commit = true\ntls = true", r"peer\[0\].tls needs the certificates"),
-        ('to = ["pacs"]', 'to = ["elsewhere"]', r"deliver.to\[0\] names no peer"),
+        ('to = ["pacs", ', 'to = ["elsewhere", ', r"deliver.to\[0\] names no peer"),
+        ('to = ["pacs", ', 'to = ["ris", ', r"deliver.to\[1\] names a destination twice"),
+        ('"charts"\n', '"ris"\n', r"hl7\[0\].name is given twice"),
+        ("https://charts", "ftp://charts", r"fhir\[0\].url must be an address"),
+        ("https://charts", "https://me:secret@charts", r"fhir\[0\].url must not hold a user"),
+        ("example.org/fhir", "example.org/fhir/", r"fhir\[0\].url must be an address"),
+        ('secret = "env:ARCHIVE_PASSWORD"\n', "", r"dicomweb\[0\].secret must be set"),
+        ('"env:ARCHIVE_PASSWORD"', '"hunter2"', r"dicomweb\[0\].secret must be env:VARIABLE or file:PATH"),
+        ('patient_system = "urn:oid:1.2.3"', "find_patient = true", r"fhir\[0\].patient_system must be set"),
+        ("tls = true\n\n[deliver]", "certificate = true\n\n[deliver]", r"hl7\[0\].certificate needs tls"),
+        (
+            "tls = true\n\n[deliver]",
+            "tls = true\ncertificate = true\n\n[deliver]",
+            r"needs the certificates of node.tls",
+        ),
+        ('application = "RIS"', 'application = "R|S"', r"hl7\[0\].application must be at most 64"),
         ("port = 11112", "port = 11112\ntls = {required = true}", "node.tls.cert must be set"),
         ("port = 11112", 'port = 11112\ntls = {cert = "a", key = "a", ca = "a"}', "node.tls.cert names no file"),
         ("give_up_hours = 24", "give_up_hours = nan", "deliver.give_up_hours must be a finite number"),
@@ -127,3 +171,18 @@ def test_read_configuration_certificates_beside_file(tmp_path: Path) -> None:
     tls = 'tls = {cert = "node.pem", key = "node.pem", ca = "node.pem"}'
     configuration = read(tmp_path, f"[node]\n{tls}\n{LEAST}tls = true\n")
     assert configuration.node.tls.cert == str(tmp_path / "node.pem")
+
+
+def test_read_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret is read from its place each time; an empty or missing one is an error that names the place."""
+    path = tmp_path / "token"
+    path.write_text("one\n")
+    assert read_secret(f"file:{path}") == "one"
+    path.write_text("two")
+    assert read_secret(f"file:{path}") == "two"
+    monkeypatch.setenv("PACS_TOKEN", "three")
+    assert read_secret("env:PACS_TOKEN") == "three"
+    path.write_bytes(b"\n")
+    for place in (f"file:{path}", f"file:{tmp_path / 'missing'}", "env:PACS_NOTHING"):
+        with pytest.raises(SecretError, match=place.partition(":")[2]):
+            read_secret(place)

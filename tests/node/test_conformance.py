@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,11 +16,14 @@ from boneage.dicom import codes
 from boneage.node import association, listener, retry
 from boneage.node.answers import INVALID_ARGUMENT, PROCESSING_FAILURE, STATUSES, SUCCESS
 from boneage.node.configuration import Delivery, NodeSettings, Peer, Selection, read_configuration
+from boneage.node.destinations import DicomWebService, FhirServer, Hl7Receiver
 from boneage.node.outcome import Result, judge_status
 from boneage.node.requesting import TRANSFER_SYNTAXES
 from boneage.node.result_classes import RESULT_CLASSES
 from boneage.node.selection import SkipReason
+from boneage.node.stow import judge_store
 from boneage.node.transfer_syntaxes import READ
+from boneage.node.web_client import Answer
 from boneage.reading.dicom.uids import RADIOGRAPH_CLASSES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -131,6 +135,39 @@ def test_configuration_table() -> None:
         default = list(one.default) if isinstance(one.default, tuple) else one.default
         as_toml = str(default).lower() if isinstance(default, bool) else repr(default).removesuffix(".0")
         assert stated == as_toml, key
+
+
+def test_destination_table() -> None:
+    """Every key of the other destinations has its row, with its default."""
+    part = between(PACS, "### Other destinations", "A certificate is always verified")
+    stated = {key.strip(" `"): default for keys, default, _ in rows(part) for key in keys.split(",")}
+    tables = {"dicomweb": DicomWebService, "fhir": FhirServer, "hl7": Hl7Receiver}
+    fields = {f"{name}.{one.name}": one for name, kind in tables.items() for one in dataclasses.fields(kind)}
+    assert set(stated) == set(fields)
+    for key, one in fields.items():
+        default = "needed" if one.default is dataclasses.MISSING else json.dumps(one.default).removesuffix(".0")
+        assert stated[key].strip("`") == default, key
+
+
+def test_destination_example(tmp_path: Path) -> None:
+    """The example of other destinations is valid beside the first one."""
+    first, example = (between(PACS[PACS.index(head) :], "```toml\n", "```") for head in ("## Run a node", "### Other"))
+    (tmp_path / "pacs.toml").write_text(first.partition("[deliver]")[0] + example, encoding="utf-8")
+    receivers = read_configuration(tmp_path / "pacs.toml").receivers()
+    assert [one.name for one in receivers] == ["pacs", "archive", "charts", "ris"]
+
+
+def test_dicomweb_responses() -> None:
+    """Every status without a reason has the consequence of its row."""
+    words = {Result.DONE: "done", Result.WARNED: "done, with a warning", Result.RETRY: "another attempt later"}
+    later = {401, 403, 407, 408, 425, 429, *range(500, 600)} - {501, 505}
+    part = between(STATEMENT, "| Response | Consequence |", "With `commit`")
+    assert "| 401, 403, 407, 408, 425, 429, 5xx without 501 and 505 | another attempt later |" in part
+    for status in range(300, 600):
+        outcome = judge_store(Answer(status, "", b""), "1.2")
+        assert words.get(outcome.result, "no further attempt") == (
+            "another attempt later" if status in later else "no further attempt"
+        ), status
 
 
 def test_configuration_example(tmp_path: Path) -> None:

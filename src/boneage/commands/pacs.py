@@ -88,8 +88,9 @@ def objects(
 def check(file: Path) -> None:
     """Check the configuration FILE of the DICOM node: its address, and what each peer answers and accepts.
 
-    Every peer with a port gets a C-ECHO. Nothing is sent and nothing is stored. The exit status is 10 if a peer does
-    not answer, or does not accept what the configuration needs.
+    Every peer with a port gets a C-ECHO, and every other destination a request for what it does. No result is sent, and
+    nothing is stored. The exit status is 10 if one of them does not answer, or does not accept what the configuration
+    needs.
     """
     from boneage.errors import ConfigurationError, NodeError
     from boneage.node.check import check_address, check_peers
@@ -121,12 +122,22 @@ def _echo_check(check: PeerCheck) -> None:
     """Print the answer of a peer, and what it accepts."""
     from pydicom.uid import UID
 
+    from boneage.node.configuration import Peer
+    from boneage.node.destinations import WebService
+
     peer, outcome = check.peer, check.outcome
     answer = f"answers in {1000 * outcome.seconds:.0f} ms"
     if outcome.result != "done":
-        answer = f"NO ANSWER: {outcome.code.value}. {outcome.code.advice}"
-    click.echo(f"\n{peer.name}: {peer.ae_title} at {peer.host}:{peer.port}{' with TLS' if peer.tls else ''}: {answer}")
+        status = f" ({outcome.status_text})" if outcome.status_text else ""
+        answer = f"NO ANSWER: {outcome.code.value}{status}. {outcome.code.advice}"
+    place = peer.place
+    if isinstance(peer, Peer):
+        place = f"{peer.ae_title} at {peer.host}:{peer.port}"
+    secured = " with TLS" if getattr(peer, "tls", False) else ""
+    click.echo(f"\n{peer.name}: {place}{secured}: {answer}")
+    if isinstance(peer, WebService) and peer.secret and peer.url.startswith("http:"):
+        click.echo("  the secret goes over the network without TLS")
     for name, uid in check.accepted.items():
-        click.echo(f"  {name:<12}accepted  {UID(uid).name}")
+        click.echo(f"  {name:<12}accepted  {UID(uid).name if uid[0].isdigit() else uid}")
     for name in check.missing:
         click.echo(f"  {name:<12}NOT ACCEPTED")

@@ -1,4 +1,4 @@
-"""The result as a FHIR bundle: Device, Observation and DiagnosticReport, R4B or R5.
+"""The result as a FHIR bundle: Device, ImagingStudy, Observation and DiagnosticReport, R4B or R5.
 
 Growth charts read the Observation with the code 85151-9. It is preliminary until a physician decides.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from importlib.metadata import version as version_of
 from typing import Any, Literal
+from urllib.parse import quote
 
 from boneage.messages.result import ResultSource, ResultValues, result_values
 from boneage.report.numbers import Number
@@ -17,6 +18,10 @@ FhirVersion = Literal["R4B", "R5"]
 LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
 PRIVATE = "urn:oid:2.25.329908701176733708142438661200270644208"
 """System of the codes that no public scheme has; those of the scheme 99BONEAGE in DICOM objects."""
+RESULTS, DEVICES = f"{PRIVATE}.1", f"{PRIVATE}.2"
+"""Systems of the identifiers of results and of devices."""
+DICOM_UIDS = "urn:dicom:uid"
+_DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _UNITS = {"mo": "months", "1": "1"}
 
@@ -34,15 +39,93 @@ def fhir_bundle(document: AssessmentDocument, source: ResultSource, version: Fhi
     Raises:
         ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
     """
-    values = result_values(document, source)
-    device = _device(document, source, version)
-    observation = _observation(document, source, values)
-    report = _report(source, values)
+    made = _resources(document, source, version)
     return {
         "resourceType": "Bundle",
         "type": "collection",
         "timestamp": source.issued.isoformat(timespec="seconds"),
-        "entry": [{"fullUrl": f"urn:uuid:{one['id']}", "resource": one} for one in (device, observation, report)],
+        "entry": [{"fullUrl": f"urn:uuid:{one['id']}", "resource": one} for one in made],
+    }
+
+
+def fhir_transaction(
+    document: AssessmentDocument,
+    source: ResultSource,
+    version: FhirVersion = "R4B",
+    *,
+    patient_system: str = "",
+    find_patient: bool = False,
+) -> dict[str, Any]:
+    """Return a result as a FHIR bundle of the type ``transaction``, which may be sent any number of times.
+
+    Device and ImagingStudy are created unless the server has them (conditional create, by identifier), so that those of
+    the PACS stay as they are. Observation and DiagnosticReport are created or updated (conditional update), so that
+    the result after a decision takes the place of the preliminary one.
+
+    Args:
+        document: the assessment.
+        source: its origin.
+        version: version of FHIR.
+        patient_system: system of the patient's identifier at the server.
+        find_patient: the subject is the server's patient with this identifier, which the server looks up.
+
+    Raises:
+        ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
+    """
+    entries = []
+    for one in _resources(document, source, version):
+        kind, full_url = one["resourceType"], f"urn:uuid:{one.pop('id')}"  # the server gives the id
+        identifier = one["identifier"][0]
+        condition = f"identifier={quote(identifier['system'], '')}%7C{quote(identifier['value'], '')}"
+        if "subject" in one:
+            one["subject"] = _subject(source.patient, patient_system, is_found=find_patient)
+        if kind in {"Device", "ImagingStudy"}:
+            request = {"method": "POST", "url": kind, "ifNoneExist": condition}
+        else:
+            request = {"method": "PUT", "url": f"{kind}?{condition}"}
+        entries.append({"fullUrl": full_url, "resource": one, "request": request})
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def _resources(document: AssessmentDocument, source: ResultSource, version: FhirVersion) -> list[dict[str, Any]]:
+    """Return the resources of a result, each after those to which it refers."""
+    values = result_values(document, source)
+    study = _study(source, version)
+    observation, report = _observation(document, source, values), _report(source, values)
+    if study is not None:
+        reference = {"reference": f"urn:uuid:{study['id']}"}
+        observation["derivedFrom"] = [reference]
+        report["study" if version == "R5" else "imagingStudy"] = [reference]
+    made = [_device(document, source, version), study, observation, report]
+    return [one for one in made if one is not None]
+
+
+def _subject(patient: str, system: str, *, is_found: bool = False) -> dict[str, Any]:
+    if is_found:
+        return {"reference": f"Patient?identifier={quote(system, '')}%7C{quote(patient, '')}"}
+    return {"type": "Patient", "identifier": {**({"system": system} if system else {}), "value": patient}}
+
+
+def _study(source: ResultSource, version: FhirVersion) -> dict[str, Any] | None:
+    """Return the study of the radiograph; None for an upload, and without a patient, whom the resource requires."""
+    study = source.study
+    if study is None or not source.patient:
+        return None
+    modality: dict[str, Any] = {"system": _DICOM, "code": study.modality}
+    sop_class = {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{study.sop_class_uid}"}
+    return {
+        "resourceType": "ImagingStudy",
+        "id": _id(source, "study"),
+        "identifier": [{"system": DICOM_UIDS, "value": f"urn:oid:{study.study_uid}"}],
+        "status": "available",
+        "subject": _subject(source.patient, ""),
+        "series": [
+            {
+                "uid": study.series_uid,
+                "modality": {"coding": [modality]} if version == "R5" else modality,
+                "instance": [{"uid": study.instance_uid, "sopClass": sop_class}],
+            }
+        ],
     }
 
 
@@ -57,6 +140,7 @@ def _device(document: AssessmentDocument, source: ResultSource, version: FhirVer
     return {
         "resourceType": "Device",
         "id": _id(source, "device"),
+        "identifier": [{"system": DEVICES, "value": f"boneage {program} {bundle}"}],
         "manufacturer": "The boneage developers",
         "deviceName" if version == "R4B" else "name": [name],
         "version": [{"value": program}, {"value": bundle}],
@@ -67,7 +151,7 @@ def _observation(document: AssessmentDocument, source: ResultSource, values: Res
     made: dict[str, Any] = {
         "resourceType": "Observation",
         "id": _id(source, "observation"),
-        "identifier": [{"value": source.id}],
+        "identifier": [{"system": RESULTS, "value": source.id}],
         "status": "final" if source.is_final else "preliminary",
         "category": [_concept(f"{_TERMINOLOGY}/observation-category", "imaging", "Imaging")],
         "code": _concept(LOINC, "85151-9", "Bone age"),
@@ -97,7 +181,7 @@ def _report(source: ResultSource, values: ResultValues) -> dict[str, Any]:
     made: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
         "id": _id(source, "report"),
-        "identifier": [{"value": source.id}],
+        "identifier": [{"system": RESULTS, "value": source.id}],
         "status": "final" if source.is_final else "preliminary",
         "category": [_concept(f"{_TERMINOLOGY}/v2-0074", "RAD", "Radiology")],
         "code": _concept(LOINC, "37362-1", "XR Bone age"),
@@ -115,7 +199,7 @@ def _context(source: ResultSource, values: ResultValues) -> dict[str, Any]:
     """Return subject, times and performer, which both resources share; unknown ones are left out."""
     made: dict[str, Any] = {"issued": source.issued.isoformat(timespec="seconds")}
     if source.patient:
-        made["subject"] = {"type": "Patient", "identifier": {"value": source.patient}}
+        made["subject"] = _subject(source.patient, "")
     if values.study_date is not None:
         made["effectiveDateTime"] = values.study_date.isoformat()
     if source.reader:

@@ -2,45 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from textwrap import wrap
 
+from boneage.files import sha256_of
 from boneage.messages.result import ResultSource, ResultValues, result_values
 from boneage.schema import AssessmentDocument
 
 _ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\r": " ", "\n": " "}
 _LONGEST_LINE = 120
 """Characters of a line of text. Receivers may cut values at 199, and an escape takes three."""
+_CONTROL_ID_LENGTH = 20
+"""Length of the control identifier (HL7 2.5.1, 2.15.9.10)."""
 _UNITS = {"mo": "mo^month^UCUM", "1": "1^no units^UCUM"}
 
 
-def oru_r01(document: AssessmentDocument, source: ResultSource) -> str:
+def oru_r01(
+    document: AssessmentDocument, source: ResultSource, receiving_application: str = "", receiving_facility: str = ""
+) -> str:
     r"""Return a result as an ORU^R01 message in the current language; segments end with ``\r``, text is UTF-8.
 
     A number that must not be used is absent: its observation has the status ``X``, and the reason follows as a note.
+    Equal messages have equal control identifiers (MSH-10), by which a receiver recognises one that is sent again.
 
     Args:
         document: the assessment.
         source: its origin.
+        receiving_application: name of the receiving application (MSH-5).
+        receiving_facility: name of the receiving facility (MSH-6).
 
     Raises:
         ClinicalError: the reference of the setting ``BONEAGE_REFERENCE`` cannot be read.
     """
     values = result_values(document, source)
-    segments = [_msh(source), _pid(source, values), _obr(source, values), *_obx(source, values)]
-    return "".join(f"{segment}\r" for segment in segments)
+    content = [_pid(source, values), _obr(source, values), *_obx(source, values)]
+    receiver = (escaped(receiving_application), escaped(receiving_facility))
+    return "".join(f"{segment}\r" for segment in (_msh(source, receiver, content), *content))
 
 
-def _msh(source: ResultSource) -> str:
-    fields = ["MSH", "^~\\&", "boneage", "", "", "", _moment(source.issued), "", "ORU^R01^ORU_R01", escaped(source.id)]
+def _msh(source: ResultSource, receiver: tuple[str, str], content: Sequence[str]) -> str:
+    control_id = sha256_of("\r".join((*receiver, *content)).encode())[:_CONTROL_ID_LENGTH]
+    fields = ["MSH", "^~\\&", "boneage", "", *receiver, _moment(source.issued), "", "ORU^R01^ORU_R01", control_id]
     return "|".join([*fields, "P", "2.5.1", "", "", "", "", "", "UNICODE UTF-8"])
 
 
 def _pid(source: ResultSource, values: ResultValues) -> str:
     # The service knows no names. A name of the type U (unspecified) stands where the standard requires one.
-    identifier = f"{escaped(source.patient)}^^^^PI" if source.patient else "^^^^U"
+    identifier = f"{escaped(source.patient)}^^^{escaped(source.issuer)}^PI" if source.patient else "^^^^U"
     return "|".join(["PID", "1", "", identifier, "", "^^^^^^U", "", "", values.sex])
 
 

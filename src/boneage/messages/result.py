@@ -19,6 +19,23 @@ _INTERPRETATIONS: dict[str, Interpretation] = {"delayed": "L", "normal": "N", "a
 
 
 @dataclass(frozen=True)
+class StudyReference:
+    """The radiograph of a result, as a PACS holds it.
+
+    Attributes:
+        study_uid, series_uid, instance_uid: its UIDs.
+        sop_class_uid: its SOP class.
+        modality: its modality, such as ``DX``.
+    """
+
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    sop_class_uid: str
+    modality: str
+
+
+@dataclass(frozen=True)
 class ResultSource:
     """The origin of a result, beyond the assessment itself.
 
@@ -30,6 +47,8 @@ class ResultSource:
         decided: the physician's decision, if there is one.
         reader: name of the physician who decided; empty before a decision.
         earlier: reading of an earlier radiograph of the child, with which the text compares this one.
+        issuer: authority that issued the patient's identifier; empty if it is unknown.
+        study: the radiograph in the PACS; None for an upload.
     """
 
     id: str
@@ -39,6 +58,8 @@ class ResultSource:
     decided: Decided | None = None
     reader: str = ""
     earlier: SerialReading | None = None
+    issuer: str = ""
+    study: StudyReference | None = None
 
     @property
     def is_final(self) -> bool:

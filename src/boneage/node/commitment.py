@@ -16,8 +16,8 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 
 from boneage.node.configuration import NodeSettings, Peer
 from boneage.node.intake import CommitmentReport
-from boneage.node.outcome import CommitmentOutcome, Reference, judge_status
-from boneage.node.requesting import RequestError, associated, no_response
+from boneage.node.outcome import CommitmentOutcome, Reference, RequestError, judge_status
+from boneage.node.requesting import associated, no_response
 from boneage.reading.dicom.bounds import BoundedBytes, quiet_pydicom
 from boneage.reading.dicom.tags import number, text
 from boneage.reading.rejections import damaged, rejection_of

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from boneage import strict
 from boneage.errors import ConfigurationError
+from boneage.node.destinations import DicomWebService, FhirServer, Hl7Receiver, Name, ResultKind, Seconds
 from boneage.strict import Bounds, InvalidValueError, Length, Matching, NotEmpty
 from boneage.words import SOURCE_LANGUAGE, languages
 
@@ -23,11 +24,7 @@ AETitle = Annotated[
     ),
 ]
 """Title of an application entity (PS3.5, 6.2, AE), without padding."""
-Name = Annotated[str, Matching(re.compile(r"[a-z0-9][a-z0-9_-]{0,31}"), "1 to 32 lower-case letters, digits, - or _")]
-ResultKind = Literal["sc", "pdf", "pr", "sr"]
-"""Kinds of result objects, the same as `boneage.dicom.objects.Kind`."""
 Sides = Literal["left_first", "right_first", "both"]
-Seconds = Annotated[float, Bounds(at_least=1, at_most=3600)]
 
 _LARGEST_FILE = 2**20
 """Bytes of the configuration file that are read."""
@@ -154,6 +151,16 @@ class Peer:
     tls: bool = False
     tls_name: str = ""
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of results that it receives."""
+        return self.results
+
+    @property
+    def place(self) -> str:
+        """The address for people."""
+        return self.ae_title
+
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
         for number, address in enumerate(self.addresses):
@@ -169,6 +176,10 @@ class Peer:
             yield "commit", "needs results, for which it is requested"
 
 
+Destination = Peer | DicomWebService | FhirServer | Hl7Receiver
+"""Whatever receives results."""
+
+
 @dataclass(frozen=True)
 class Delivery:
     """Delivery of results.
@@ -176,7 +187,7 @@ class Delivery:
     Attributes:
         when: ``at_once`` sends the estimate when it is made, and another report after a physician's decision;
             ``decided`` sends nothing before the decision.
-        to: names of the peers that receive results.
+        to: names of the peers, services, servers and receivers that results go to.
         on_rejection: ``picture`` sends a page that says why a radiograph was not assessed; ``nothing`` sends nothing.
         give_up_hours: attempts at a delivery end after this time, hours.
         language: language of the words on pages and reports, such as ``de`` or ``pt_BR``.
@@ -202,36 +213,52 @@ class NodeConfiguration:
         node: the node itself.
         select: which instances are read.
         peer: the peers, at least one.
+        dicomweb: DICOMweb services that receive results.
+        fhir: FHIR servers that receive results.
+        hl7: receivers of results as HL7 messages.
         deliver: where results go.
     """
 
     peer: Annotated[tuple[Peer, ...], Length(1)]
     node: NodeSettings = field(default_factory=NodeSettings)
     select: Selection = field(default_factory=Selection)
+    dicomweb: tuple[DicomWebService, ...] = ()
+    fhir: tuple[FhirServer, ...] = ()
+    hl7: tuple[Hl7Receiver, ...] = ()
     deliver: Delivery = field(default_factory=Delivery)
 
     def find_peer(self, name: str) -> Peer | None:
         """Return the peer with a name, or None."""
         return next((one for one in self.peer if one.name == name), None)
 
-    def receivers(self) -> list[Peer]:
-        """Return the peers that receive results, in the order of `Delivery.to`."""
-        return [one for name in self.deliver.to if (one := self.find_peer(name)) is not None]
+    def destinations(self) -> list[Destination]:
+        """Return everything with a name, in the order of the file's tables."""
+        return [*self.peer, *self.dicomweb, *self.fhir, *self.hl7]
+
+    def receivers(self) -> list[Destination]:
+        """Return the destinations that receive results, in the order of `Delivery.to`."""
+        by_name = {one.name: one for one in self.destinations()}
+        return [by_name[name] for name in self.deliver.to if name in by_name]
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
-        names = [one.name for one in self.peer]
-        for number, one in enumerate(self.peer):
-            if one.name in names[:number]:
-                yield f"peer[{number}].name", f"is given twice: {one.name!r}"
-            if one.tls and not self.node.tls.is_set:
-                yield f"peer[{number}].tls", "needs the certificates of node.tls"
+        kinds: dict[str, tuple[str, ...]] = {}
+        for table in ("peer", "dicomweb", "fhir", "hl7"):
+            one: Destination
+            for number, one in enumerate(getattr(self, table)):
+                if one.name in kinds:
+                    yield f"{table}[{number}].name", f"is given twice: {one.name!r}"
+                kinds[one.name] = one.kinds
+                key = "tls" if isinstance(one, Peer) else "certificate"
+                if getattr(one, key) and not self.node.tls.is_set:
+                    yield f"{table}[{number}].{key}", "needs the certificates of node.tls"
         for number, name in enumerate(self.deliver.to):
-            receiver = self.find_peer(name)
-            if receiver is None:
-                yield f"deliver.to[{number}]", f"names no peer: {name!r}"
-            elif not receiver.results:
+            if name not in kinds:
+                yield f"deliver.to[{number}]", f"names no peer or other destination: {name!r}"
+            elif not kinds[name]:
                 yield f"deliver.to[{number}]", f"names a peer without results: {name!r}"
+            elif name in self.deliver.to[:number]:
+                yield f"deliver.to[{number}]", f"names a destination twice: {name!r}"
 
 
 def read_configuration(path: Path) -> NodeConfiguration:
@@ -259,10 +286,27 @@ def read_configuration(path: Path) -> NodeConfiguration:
 
 
 def _with_absolute_paths(table: dict[str, object], folder: Path) -> dict[str, object]:
-    """Return the table with the paths of certificates made absolute."""
+    """Return the table with the paths of certificates and secrets made absolute."""
+    made = dict(table)
     node = table.get("node")
-    tls = node.get("tls") if isinstance(node, dict) else None
-    if not isinstance(node, dict) or not isinstance(tls, dict):
-        return table
-    absolute = {key: str(folder / value) if isinstance(value, str) and value else value for key, value in tls.items()}
-    return {**table, "node": {**node, "tls": absolute}}
+    if isinstance(node, dict) and isinstance(node.get("tls"), dict):
+        made["node"] = {**node, "tls": {key: _absolute(value, folder) for key, value in node["tls"].items()}}
+    for kind in ("dicomweb", "fhir", "hl7"):
+        entries = table.get(kind)
+        if isinstance(entries, list):
+            made[kind] = [_with_absolute_path(entry, folder) for entry in entries]
+    return made
+
+
+def _with_absolute_path(entry: object, folder: Path) -> object:
+    if not isinstance(entry, dict):
+        return entry
+    made = {key: _absolute(value, folder) if key == "ca" else value for key, value in entry.items()}
+    secret = made.get("secret")
+    if isinstance(secret, str) and secret.startswith("file:"):
+        made["secret"] = f"file:{_absolute(secret.removeprefix('file:'), folder)}"
+    return made
+
+
+def _absolute(value: object, folder: Path) -> object:
+    return str(folder / value) if isinstance(value, str) and value else value

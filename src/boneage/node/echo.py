@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from boneage.node.configuration import NodeSettings, Peer
-from boneage.node.outcome import EchoOutcome, OutcomeCode, Result, judge_status
-from boneage.node.requesting import RequestError, accepted_classes, associated, no_response
+from boneage.node.outcome import EchoOutcome, OutcomeCode, RequestError, Result, judge_status
+from boneage.node.requesting import accepted_classes, associated, no_response
 
 
 def echo(peer: Peer, node: NodeSettings, sop_classes: Sequence[str] = ()) -> EchoOutcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -47,9 +47,9 @@ class OutcomeCode(StrEnum):
     OUT_OF_RESOURCES = "out_of_resources"
     """Status 0xA7xx."""
     BUSY = "busy"
-    """Another status that may pass: 0x0110, 0x0210 or 0x0213."""
+    """Another status that may pass: 0x0110, 0x0210 or 0x0213; HTTP 408, 409, 425, 429 or 5xx; HL7 error 206 or 207."""
     NOT_AUTHORISED = "not_authorised"
-    """Status 0x0124."""
+    """Status 0x0124, or HTTP status 401 or 403."""
     MISMATCH = "mismatch"
     """Status 0xA9xx: the data set does not match its SOP class."""
     NOT_UNDERSTOOD = "not_understood"
@@ -57,7 +57,11 @@ class OutcomeCode(StrEnum):
     FAILURE = "failure"
     """Any other failure status."""
     INVALID = "invalid"
-    """The file to send is no valid DICOM object; nothing was sent."""
+    """The file to send is no valid DICOM object or message; nothing was sent."""
+    NO_SECRET = "no_secret"  # noqa: S105 - no password
+    """The password or token of the destination cannot be read; nothing was sent."""
+    UNCLEAR_ANSWER = "unclear_answer"
+    """The destination answers in another way than its protocol says."""
 
     @property
     def advice(self) -> str:
@@ -73,6 +77,9 @@ _ADVICE: Mapping[OutcomeCode, str] = MappingProxyType(
         OutcomeCode.ABORTED: "The peer ends the connection. Check whether it expects TLS and knows the node.",
         OutcomeCode.TIMEOUT: "The peer accepts connections and does not answer. Check whether it expects TLS.",
         OutcomeCode.NOT_ACCEPTED: "The peer accepts none of the classes that are proposed.",
+        OutcomeCode.NOT_AUTHORISED: "Check user and secret here, and the rights of the account there.",
+        OutcomeCode.NO_SECRET: "Set the environment variable, or write the file that `secret` names.",
+        OutcomeCode.UNCLEAR_ANSWER: "Check the address: another service seems to answer there.",
     }
 )
 
@@ -115,11 +122,30 @@ class Outcome:
         result: consequence.
         code: reason.
         status: DICOM status of the response; None if there was none.
+        answer: status of another protocol, as people write it, such as ``HTTP 503``; empty without one.
     """
 
     result: Result
     code: OutcomeCode
     status: int | None = None
+    answer: str = field(default="", kw_only=True)
+
+    @property
+    def status_text(self) -> str:
+        """The status as its protocol writes it, such as ``0xA700``; empty without one."""
+        return self.answer if self.status is None else f"0x{self.status:04X}"
+
+
+class RequestError(Exception):
+    """A request that failed with its connection or association.
+
+    Attributes:
+        outcome: its outcome.
+    """
+
+    def __init__(self, result: Result, code: OutcomeCode, answer: str = "") -> None:
+        super().__init__(code.value)
+        self.outcome = Outcome(result, code, answer=answer)
 
 
 @dataclass(frozen=True)

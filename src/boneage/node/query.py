@@ -11,8 +11,8 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind  # type: ignore[attr-defined]
 
 from boneage.node.configuration import NodeSettings, Peer
-from boneage.node.outcome import OutcomeCode, QueryOutcome, Reference, Result, judge_status
-from boneage.node.requesting import RequestError, associated, no_response
+from boneage.node.outcome import OutcomeCode, QueryOutcome, Reference, RequestError, Result, judge_status
+from boneage.node.requesting import associated, no_response
 
 _PENDING = {0xFF00, 0xFF01}
 _MOST_OTHER_MATCHES = 100

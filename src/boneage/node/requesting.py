@@ -13,7 +13,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from boneage.node.association import Entity, close, tls_context
 from boneage.node.configuration import NodeSettings, Peer
-from boneage.node.outcome import Outcome, OutcomeCode, Result
+from boneage.node.outcome import OutcomeCode, RequestError, Result
 from boneage.reading.dicom.uids import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 TRANSFER_SYNTAXES = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
@@ -22,18 +22,6 @@ TRANSFER_SYNTAXES = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 _TRANSIENT = 0x02
 _USER, _UNKNOWN_NAMES = 0x01, {0x02, 0x03, 0x07}
 """Source and diagnostics of a rejection for an unknown application context or AE title (PS3.8, 9.3.4)."""
-
-
-class RequestError(Exception):
-    """A request that failed with its association.
-
-    Attributes:
-        outcome: its outcome.
-    """
-
-    def __init__(self, result: Result, code: OutcomeCode) -> None:
-        super().__init__(code.value)
-        self.outcome = Outcome(result, code)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from boneage.node.configuration import ResultKind
+from boneage.node.destinations import ResultKind
 
 SR_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR

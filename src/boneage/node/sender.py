@@ -11,8 +11,8 @@ from pydicom import Dataset
 from pynetdicom.association import Association
 
 from boneage.node.configuration import NodeSettings, Peer
-from boneage.node.outcome import Outcome, OutcomeCode, Result, SendOutcome, judge_status
-from boneage.node.requesting import RequestError, accepted_classes, associated, no_response
+from boneage.node.outcome import Outcome, OutcomeCode, RequestError, Result, SendOutcome, judge_status
+from boneage.node.requesting import accepted_classes, associated, no_response
 from boneage.node.result_classes import classes_of, in_accepted_class
 from boneage.reading.dicom.bounds import quiet_pydicom
 
@@ -32,25 +32,26 @@ def send(peer: Peer, node: NodeSettings, files: Sequence[bytes]) -> list[SendOut
     Returns:
         One outcome for each file, in the same order. Nothing is raised for a fault of peer or network.
     """
-    objects = [_parse(file) for file in files]
+    objects = [parse(file) for file in files]
     outcomes: list[SendOutcome] = []
     classes = [uid for one in objects if one is not None for uid in classes_of(str(one.SOPClassUID))]
     if not classes:
-        return [_INVALID for _ in objects]
+        return [INVALID for _ in objects]
     try:
         with associated(peer, node, classes) as association:
             for one in objects:
                 outcomes.append(_send(association, one))  # noqa: PERF401  # those before an error are kept
     except RequestError as error:
         rest = objects[len(outcomes) :]
-        outcomes += [_INVALID if one is None else _outcome(one, error.outcome) for one in rest]
+        outcomes += [INVALID if one is None else outcome_of(one, error.outcome) for one in rest]
     return outcomes
 
 
-_INVALID = SendOutcome(Result.DEAD, OutcomeCode.INVALID)
+INVALID = SendOutcome(Result.DEAD, OutcomeCode.INVALID)
+"""Outcome of a file that holds no DICOM object."""
 
 
-def _parse(file: bytes) -> Dataset | None:
+def parse(file: bytes) -> Dataset | None:
     """Return an object to send, or None if the file holds no DICOM object."""
     try:
         with quiet_pydicom():
@@ -63,22 +64,29 @@ def _parse(file: bytes) -> Dataset | None:
 
 def _send(association: Association, original: Dataset | None) -> SendOutcome:
     if original is None:
-        return _INVALID
+        return INVALID
     one = in_accepted_class(original, accepted_classes(association))
     if one is None:
-        return _outcome(original, Outcome(Result.DEAD, OutcomeCode.NOT_ACCEPTED))
+        return outcome_of(original, Outcome(Result.DEAD, OutcomeCode.NOT_ACCEPTED))
     begun = time.monotonic()
     try:
         response = association.send_c_store(one)
     except ValueError:  # no context has its transfer syntax, or it cannot be encoded
-        return _outcome(one, Outcome(Result.DEAD, OutcomeCode.INVALID))
+        return outcome_of(one, Outcome(Result.DEAD, OutcomeCode.INVALID))
     except RuntimeError:  # the association ended before
         raise no_response(association, 0.0) from None
     if "Status" not in response:
         raise no_response(association, time.monotonic() - begun)
     status = int(response.Status)
-    return _outcome(one, Outcome(*judge_status(status), status))
+    return outcome_of(one, Outcome(*judge_status(status), status))
 
 
-def _outcome(one: Dataset, outcome: Outcome) -> SendOutcome:
-    return SendOutcome(outcome.result, outcome.code, outcome.status, str(one.SOPClassUID), str(one.SOPInstanceUID))
+def outcome_of(one: Dataset, outcome: Outcome) -> SendOutcome:
+    """Return an outcome as that of sending an object.
+
+    Args:
+        one: the object as it was sent.
+        outcome: outcome of sending it.
+    """
+    uids = str(one.SOPClassUID), str(one.SOPInstanceUID)
+    return SendOutcome(outcome.result, outcome.code, outcome.status, *uids, answer=outcome.answer)

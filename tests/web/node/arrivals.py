@@ -55,6 +55,36 @@ to = ["pacs", "archive"]
 )
 """A node with two receivers."""
 
+MESSAGES = """
+[[peer]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+may_send = true
+
+[[dicomweb]]
+name = "archive"
+url = "http://127.0.0.1:{port}/base"
+results = ["sr"]
+commit = true
+
+[[fhir]]
+name = "charts"
+url = "http://127.0.0.1:{pacs_port}/base"
+
+[[hl7]]
+name = "ris"
+host = "127.0.0.1"
+port = {quiet}
+
+[select]
+study_quiet_seconds = 0
+
+[deliver]
+to = ["archive", "charts", "ris"]
+"""
+"""A node whose results go to a DICOMweb service, a FHIR server and an HL7 receiver."""
+
 HOSPITAL = (
     """
 [node]

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from boneage.files import sha256_of
-from boneage.node.configuration import Peer, Sides
+from boneage.node.configuration import Destination, Sides
 from boneage.node.instance import InstanceHeader
 from boneage.node.intake import CommitmentReport
 from boneage.node.outcome import Outcome, OutcomeCode, Result, SendOutcome
@@ -73,7 +73,7 @@ class Life(RuleBasedStateMachine):
         self.acknowledged: set[str] = set()
         self.held: dict[tuple[str, str], bytes] = {}
         self.renderings: list[Any] = []
-        self.sendings: list[tuple[Peer, list[Delivery]]] = []
+        self.sendings: list[tuple[Destination, list[Delivery]]] = []
         self.peers = {peer.name: peer for peer in node_configuration().receivers()}
 
     @initialize()

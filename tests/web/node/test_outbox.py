@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from boneage.node.configuration import Peer
+from boneage.node.configuration import Destination
 from boneage.node.intake import CommitmentReport
 from boneage.node.outcome import Outcome, OutcomeCode, QueryOutcome, Result, SendOutcome
 from boneage.web.models import Assessment
@@ -23,7 +23,7 @@ SUCCESS = (Result.DONE, OutcomeCode.SUCCESS)
 
 
 @pytest.fixture
-def pacs(node: None) -> Peer:
+def pacs(node: None) -> Destination:
     """A receiver that commits storage, with an SC and an SR that are due."""
     DatabaseIntake().take(instance(header()), header())
     studies.advance()
@@ -40,7 +40,7 @@ def pacs(node: None) -> Peer:
     return node_configuration().receivers()[0]
 
 
-def send_all(pacs: Peer, result: Result, code: OutcomeCode, status: int | None = None) -> list[str]:
+def send_all(pacs: Destination, result: Result, code: OutcomeCode, status: int | None = None) -> list[str]:
     """Claim what is due, and write one outcome for it. Return the kinds of objects."""
     claimed = outbox.claim(pacs, "dispatcher")
     for one in claimed:
@@ -60,7 +60,7 @@ def pass_time(**fields: timedelta) -> None:
         Delivery.objects.filter(pk=row.pk).update(**values)
 
 
-def test_report_comes_last(pacs: Peer) -> None:
+def test_report_comes_last(pacs: Destination) -> None:
     """The report is not sent before the picture is stored; a dead picture does not hold it up."""
     assert send_all(pacs, Result.RETRY, OutcomeCode.BUSY) == ["sc"]
     assert send_all(pacs, *SUCCESS) == []
@@ -70,7 +70,7 @@ def test_report_comes_last(pacs: Peer) -> None:
     assert states() == ["dead", "stored"]
 
 
-def test_lost_lease_sends_same_bytes_again(pacs: Peer) -> None:
+def test_lost_lease_sends_same_bytes_again(pacs: Destination) -> None:
     """A delivery whose lease was lost is taken again; the late outcome of the first attempt changes nothing."""
     (first,) = outbox.claim(pacs, "dispatcher")
     assert outbox.claim(pacs, "another") == []
@@ -83,7 +83,7 @@ def test_lost_lease_sends_same_bytes_again(pacs: Peer) -> None:
     assert states() == ["stored", "due"]
 
 
-def test_dead_dispatcher_is_released(pacs: Peer) -> None:
+def test_dead_dispatcher_is_released(pacs: Destination) -> None:
     """Deliveries that a process was sending when it died are due at once."""
     outbox.claim(pacs, "dispatcher")
     outbox.release("another")
@@ -92,7 +92,7 @@ def test_dead_dispatcher_is_released(pacs: Peer) -> None:
     assert send_all(pacs, *SUCCESS) == ["sc"]
 
 
-def test_failures_end_after_hours(pacs: Peer) -> None:
+def test_failures_end_after_hours(pacs: Destination) -> None:
     """Attempts pause longer and longer, and end after the configured time."""
     pauses = []
     for _ in range(6):
@@ -107,7 +107,7 @@ def test_failures_end_after_hours(pacs: Peer) -> None:
     assert (first.state, first.code, first.failures) == (DeliveryState.DEAD, "unreachable", 7)
 
 
-def test_receiver_that_answers_again_gets_all(pacs: Peer) -> None:
+def test_receiver_that_answers_again_gets_all(pacs: Destination) -> None:
     """Deliveries that waited for the connection do not wait out their pause."""
     send_all(pacs, Result.RETRY, OutcomeCode.UNREACHABLE)
     assert send_all(pacs, *SUCCESS) == []
@@ -115,14 +115,14 @@ def test_receiver_that_answers_again_gets_all(pacs: Peer) -> None:
     assert send_all(pacs, *SUCCESS) == ["sc"]
 
 
-def test_warning_is_stored_with_its_status(pacs: Peer) -> None:
+def test_warning_is_stored_with_its_status(pacs: Destination) -> None:
     """A warning of the receiver is a success, and its status is kept."""
     send_all(pacs, Result.WARNED, OutcomeCode.WARNING, 0xB000)
     first = Delivery.objects.order_by("pk")[0]
-    assert (first.state, first.code, first.status_text) == (DeliveryState.STORED, "warning", "0xB000")
+    assert (first.state, first.code, first.status) == (DeliveryState.STORED, "warning", "0xB000")
 
 
-def test_commitment_by_report(pacs: Peer) -> None:
+def test_commitment_by_report(pacs: Destination) -> None:
     """The receiver vouches for one object, and not for the other, which is sent again."""
     send_all(pacs, *SUCCESS)
     send_all(pacs, *SUCCESS)
@@ -149,7 +149,7 @@ def test_commitment_by_report(pacs: Peer) -> None:
         (QueryOutcome(Result.DEAD, OutcomeCode.NOT_ACCEPTED), "stored"),
     ],
 )
-def test_query_without_report(pacs: Peer, outcome: QueryOutcome, expected: str) -> None:
+def test_query_without_report(pacs: Destination, outcome: QueryOutcome, expected: str) -> None:
     """A receiver that does not report within a day, or does not commit storage at all, is queried."""
     send_all(pacs, *SUCCESS)
     pass_time(commit_due_at=timedelta(seconds=6))

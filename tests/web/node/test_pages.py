@@ -150,5 +150,5 @@ def test_messages_name_patient_and_accession() -> None:
     """HL7 messages carry the identifiers of the file, and not the composed reference of the case."""
     assessment = Assessment.objects.get(pk=delivered(DeliveryState.DUE).result.assessment_id)
     message = hl7_of(assessment).decode()
-    assert "|4711^^^^PI|" in message
+    assert "|4711^^^HOSPITAL^PI|" in message
     assert "|A-99|" in message

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from django.db import close_old_connections, connection
 
+from boneage.node import query, stow
 from boneage.node.commitment import request_commitment
-from boneage.node.configuration import Peer
-from boneage.node.outcome import OutcomeCode, Result, SendOutcome
-from boneage.node.query import find_stored
-from boneage.node.sender import send
+from boneage.node.configuration import Destination, Peer
+from boneage.node.delivery import deliver
+from boneage.node.destinations import DicomWebService
+from boneage.node.outcome import OutcomeCode, QueryOutcome, Result, SendOutcome
 from boneage.web.node import outbox, results, studies, tallies
+from boneage.web.node.models import Delivery
 from boneage.web.node.pacs import node_configuration
 from boneage.web.queue.jobs import DATABASE_AWAY, BusyError
 
@@ -110,7 +112,7 @@ class Receiver:
         worker: name of the process.
     """
 
-    def __init__(self, peer: Peer, worker: str) -> None:
+    def __init__(self, peer: Destination, worker: str) -> None:
         self._peer = peer
         self._node = node_configuration().node
         self._worker = worker
@@ -126,7 +128,7 @@ class Receiver:
         claimed = outbox.claim(self._peer, self._worker)
         if not claimed:
             return False
-        outcomes = send(self._peer, self._node, [bytes(one.result.file) for one in claimed])
+        outcomes = deliver(self._peer, self._node, [bytes(one.result.file) for one in claimed])
         for delivery, outcome in zip(claimed, outcomes, strict=True):
             if outbox.finish(delivery, outcome, self._peer):
                 outbox.count(delivery, outcome)
@@ -145,16 +147,26 @@ class Receiver:
             outbox.wake(self._peer.name)
 
     def _commit(self) -> bool:
+        """Ask whether the receiver has what it stored. Return whether there was something to ask."""
         if not self._peer.commit:
             return False
         transaction_uid, claimed = outbox.claim_commitment(self._peer)
-        if claimed:
-            references = outbox.references(claimed)
-            outcome = request_commitment(self._peer, self._node, transaction_uid, references)
+        silent = outbox.without_report(self._peer)
+        if claimed and isinstance(self._peer, Peer):
+            outcome = request_commitment(self._peer, self._node, transaction_uid, outbox.references(claimed))
             outbox.finish_commitment_request(transaction_uid, outcome)
             if outcome.report is not None:  # it came on the association of the request, not through the listener
                 outbox.take_report(outcome.report)
-        silent = outbox.without_report(self._peer)
+        elif claimed:
+            outbox.finish_query(claimed, self._query(claimed))
         if silent:
-            outbox.finish_query(silent, find_stored(self._peer, self._node, outbox.references(silent)))
+            outbox.finish_query(silent, self._query(silent))
         return bool(claimed or silent)
+
+    def _query(self, deliveries: Sequence[Delivery]) -> QueryOutcome:
+        """Ask the receiver which objects it has."""
+        references = outbox.references(deliveries)
+        if isinstance(self._peer, Peer):
+            return query.find_stored(self._peer, self._node, references)
+        assert isinstance(self._peer, DicomWebService)  # noqa: S101  # no other destination commits
+        return stow.find_stored(self._peer, self._node, references)

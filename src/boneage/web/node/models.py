@@ -96,17 +96,22 @@ class Instance(models.Model):
 
 
 class ResultFile(models.Model):
-    """A result object as a DICOM file: the very bytes that every receiver gets, however often they are sent."""
+    """A result as it is sent: a DICOM file, or a message to one destination. These very bytes go out, however often
+    they are sent.
+    """
 
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="results")
     assessment = models.ForeignKey(Assessment, on_delete=models.CASCADE, related_name="+")
     decision = models.BigIntegerField(null=True)
     """Number of the physician's decision (`boneage.web.models.Decision`); None before one."""
-    kind = models.CharField(max_length=3)
-    """Kind of object (`boneage.dicom.objects.Kind`)."""
-    sop_class_uid = models.CharField(max_length=_UID)
+    kind = models.CharField(max_length=4)
+    """Kind of object (`boneage.dicom.objects.Kind`) or of message (`boneage.node.destinations.MessageKind`)."""
+    sop_class_uid = models.CharField(max_length=_UID, blank=True)
+    """Empty for a message."""
     sop_instance_uid = models.CharField(max_length=_UID, unique=True)
-    series_uid = models.CharField(max_length=_UID)
+    """For a message: a UID derived from its cause and destination, by which it is made only once."""
+    series_uid = models.CharField(max_length=_UID, blank=True)
+    """Empty for a message."""
     file = models.BinaryField()
     sha256 = models.CharField(max_length=_SHA256)
     made_at = models.DateTimeField(db_default=Now())
@@ -124,7 +129,7 @@ class DeliveryState(models.TextChoices):
 
 
 class Delivery(models.Model):
-    """A result object on its way to one receiver. `boneage.web.node.outbox` changes its state."""
+    """A result on its way to one receiver. `boneage.web.node.outbox` changes its state."""
 
     result = models.ForeignKey(ResultFile, on_delete=models.CASCADE, related_name="deliveries")
     peer = models.CharField(max_length=32)
@@ -141,8 +146,8 @@ class Delivery(models.Model):
     lease_until = models.DateTimeField(null=True)
     code = models.CharField(max_length=64, blank=True)
     """Code of the last outcome, if it was no plain success."""
-    status = models.PositiveIntegerField(null=True)
-    """DICOM status of the last outcome (PS3.7, annex C)."""
+    status = models.CharField(max_length=32, blank=True)
+    """Status of the last outcome, as its protocol writes it: ``0xA700`` (PS3.7, annex C), ``HTTP 503``, ``AE 207``."""
     stored_at = models.DateTimeField(null=True)
     sent_class_uid = models.CharField(max_length=_UID, blank=True)
     sent_instance_uid = models.CharField(max_length=_UID, blank=True)
@@ -154,11 +159,6 @@ class Delivery(models.Model):
     transaction_uid = models.CharField(max_length=_UID, blank=True, db_index=True)
     commit_requested_at = models.DateTimeField(null=True)
     committed_at = models.DateTimeField(null=True)
-
-    @property
-    def status_text(self) -> str:
-        """The DICOM status as it stands in the standard, ``0xA700``; empty without one."""
-        return "" if self.status is None else f"0x{self.status:04X}"
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

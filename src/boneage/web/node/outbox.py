@@ -1,4 +1,4 @@
-"""The last stretch: result objects on their way to their receivers, each delivery in one state at a time.
+"""The last stretch: results on their way to their receivers, each delivery in one state at a time.
 
 ``due`` → ``sending`` (under a lease) → ``stored`` → ``committed``, or back to ``due`` after a failure that may pass, or
 ``dead``. The objects of an instance reach a receiver in the order in which they were made, so the structured report
@@ -20,7 +20,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import Http404
 
-from boneage.node.configuration import Peer
+from boneage.node.configuration import Destination
 from boneage.node.intake import CommitmentReport
 from boneage.node.outcome import Outcome, OutcomeCode, QueryOutcome, Reference, Result, SendOutcome
 from boneage.node.retry import COMMITMENT_HOURS, COMMITMENT_SECONDS, pause_seconds, seconds_to_next
@@ -45,7 +45,9 @@ NOT_FOUND = "not_found_there"
 NOT_COMMITTED = "not_committed"
 """Code of a stored delivery whose receiver neither commits storage nor answers queries."""
 SUPERSEDED = "superseded"
-"""Code of a delivery that was given up, because the radiograph was assessed again before it was sent."""
+"""Code of a delivery that was given up, because the radiograph was assessed again, or a newer message was made."""
+MESSAGES = ("fhir", "hl7")
+"""Kinds of results that are messages: a newer one of a radiograph replaces those before it at the receiver."""
 
 LATENCY_SECONDS = (1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 86400)
 """Upper bounds of the buckets of the latency, seconds."""
@@ -59,7 +61,14 @@ _LOST = Q(state=DeliveryState.SENDING, lease_until__lt=Now())
 
 
 def add(result: ResultFile, peers: Sequence[str]) -> None:
-    """Make one delivery of a result object for each receiver, in the open transaction."""
+    """Make one delivery of a result for each receiver, in the open transaction.
+
+    Of messages the newest counts: older ones that were not sent are given up, so that none of them can come after it.
+    """
+    if result.kind in MESSAGES:
+        older = Delivery.objects.filter(peer__in=peers, result__instance=result.instance_id, result__kind=result.kind)
+        unsent = older.filter(state__in=[DeliveryState.DUE, DeliveryState.DEAD])
+        unsent.update(state=DeliveryState.GIVEN_UP, code=SUPERSEDED)
     Delivery.objects.bulk_create([Delivery(result=result, peer=peer) for peer in peers])
 
 
@@ -69,7 +78,7 @@ def withdraw(instance: Instance) -> None:
     old.filter(state=DeliveryState.DUE).update(state=DeliveryState.GIVEN_UP, code=SUPERSEDED)
 
 
-def claim(peer: Peer, worker: str) -> list[Delivery]:
+def claim(peer: Destination, worker: str) -> list[Delivery]:
     """Take deliveries to a receiver that are due, with their result objects, in the order of sending.
 
     Without any, this takes no lock.
@@ -81,19 +90,18 @@ def claim(peer: Peer, worker: str) -> list[Delivery]:
     return _claim(peer, worker) if _due(peer).exists() else []
 
 
-def _due(peer: Peer) -> QuerySet[Delivery]:
-    before = Delivery.objects.filter(
-        peer=OuterRef("peer"),
-        result__instance=OuterRef("result__instance"),
-        pk__lt=OuterRef("pk"),
-        state__in=_UNDER_WAY,
-    )
+def _due(peer: Destination) -> QuerySet[Delivery]:
+    before = Delivery.objects.filter(peer=OuterRef("peer"), pk__lt=OuterRef("pk"), state__in=_UNDER_WAY)
+    same = Q(result__instance=OuterRef("result__instance"))
+    if any(kind in MESSAGES for kind in peer.kinds):  # those of a patient are sent in their order
+        same |= Q(result__assessment__case=OuterRef("result__assessment__case"))
+    before = before.filter(same)
     is_due = Q(state=DeliveryState.DUE, due_at__lte=Now()) | _LOST
     return Delivery.objects.filter(is_due, ~Exists(before), peer=peer.name)
 
 
 @transaction.atomic
-def _claim(peer: Peer, worker: str) -> list[Delivery]:
+def _claim(peer: Destination, worker: str) -> list[Delivery]:
     rows = _due(peer).select_for_update(of=("self",), skip_locked=True).order_by("due_at", "pk")
     claimed = [row.pk for row in rows.only("pk")[:AT_ONCE]]
     Delivery.objects.filter(pk__in=claimed).update(
@@ -106,7 +114,7 @@ def _claim(peer: Peer, worker: str) -> list[Delivery]:
 
 
 @transaction.atomic
-def finish(claimed: Delivery, outcome: SendOutcome, peer: Peer) -> bool:
+def finish(claimed: Delivery, outcome: SendOutcome, peer: Destination) -> bool:
     """Write the outcome of an attempt, if the attempt still counts. Return whether it does.
 
     Args:
@@ -122,7 +130,7 @@ def finish(claimed: Delivery, outcome: SendOutcome, peer: Peer) -> bool:
             lease_until=None,
             failures=0,
             code=outcome.code.value if outcome.result is Result.WARNED else "",
-            status=outcome.status,
+            status=outcome.status_text,
             sent_class_uid=outcome.sop_class_uid,
             sent_instance_uid=outcome.sop_instance_uid,
             commit_due_at=Now() + timedelta(seconds=COMMITMENT_SECONDS) if peer.commit else None,
@@ -130,16 +138,16 @@ def finish(claimed: Delivery, outcome: SendOutcome, peer: Peer) -> bool:
         if counts:
             record(SYSTEM, Action.SEND, claimed.result.instance, peer=peer.name, kind=claimed.result.kind)
         return bool(counts)
-    return _fail(rows, outcome.code.value, outcome.status, stays=outcome.result is Result.DEAD)
+    return _fail(rows, outcome.code.value, outcome.status_text, stays=outcome.result is Result.DEAD)
 
 
-def _fail(rows: QuerySet[Delivery], code: str, status: int | None, *, stays: bool) -> bool:
+def _fail(rows: QuerySet[Delivery], code: str, status: str, *, stays: bool) -> bool:
     """Let a delivery be due again, or dead. Return whether there was one.
 
     Args:
         rows: the delivery, or none.
         code: reason of the failure.
-        status: its DICOM status, if there is one.
+        status: its status; empty without one.
         stays: True if the next attempt would fail, too.
     """
     row = rows.select_for_update().annotate(now=Now()).first()
@@ -191,7 +199,7 @@ def release(dead_worker: str) -> None:
 # --- storage commitment -----------------------------------------------------------------------------------------------
 
 
-def claim_commitment(peer: Peer) -> tuple[str, list[Delivery]]:
+def claim_commitment(peer: Destination) -> tuple[str, list[Delivery]]:
     """Take stored deliveries for which storage commitment is due. Return a new transaction UID and the deliveries.
 
     Without any, this takes no lock.
@@ -236,10 +244,10 @@ def take_report(report: CommitmentReport) -> None:
     ).exclude(transaction_uid="")
     rows.filter(sent_instance_uid__in=list(report.stored)).update(state=DeliveryState.COMMITTED, committed_at=Now())
     for uid, reason in report.failed.items():
-        _fail(rows.filter(sent_instance_uid=uid), COMMITMENT_FAILED, reason, stays=False)
+        _fail(rows.filter(sent_instance_uid=uid), COMMITMENT_FAILED, f"0x{reason:04X}", stays=False)
 
 
-def without_report(peer: Peer) -> list[Delivery]:
+def without_report(peer: Destination) -> list[Delivery]:
     """Return stored deliveries whose receiver has not reported on them in time, so that it is queried."""
     late = Now() - timedelta(hours=COMMITMENT_HOURS)
     rows = Delivery.objects.filter(
@@ -268,7 +276,7 @@ def finish_query(queried: Sequence[Delivery], outcome: QueryOutcome) -> None:
         )
         for row in queried:
             if row.sent_instance_uid not in outcome.stored:
-                _fail(rows.filter(pk=row.pk), NOT_FOUND, None, stays=False)
+                _fail(rows.filter(pk=row.pk), NOT_FOUND, "", stays=False)
 
 
 def references(deliveries: Sequence[Delivery]) -> list[Reference]:

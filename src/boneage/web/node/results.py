@@ -5,9 +5,11 @@ They are made from stored values alone: file, result, pictures and decision. Mak
 
 from __future__ import annotations
 
+import json
 import logging
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
 from io import BytesIO
@@ -28,6 +30,9 @@ from boneage.dicom.objects import KINDS, Kind, ResultObject, rejection_object, r
 from boneage.dicom.structured_report import Verification
 from boneage.explain import overlay
 from boneage.files import sha256_of
+from boneage.messages.fhir import fhir_transaction
+from boneage.messages.hl7 import oru_r01
+from boneage.node.destinations import FhirServer, Hl7Receiver, MessageKind
 from boneage.reading.dicom.object import parse_object
 from boneage.reading.facts import ReadLimits
 from boneage.web import texts
@@ -42,6 +47,7 @@ from boneage.web.node.studies import file_of
 from boneage.web.queue import jobs
 from boneage.web.queue.pictures import reduced, stored_picture
 from boneage.web.report.figures import heat_map_of
+from boneage.web.report.messages import source_of
 from boneage.web.report.pdf import pdf_bytes
 
 log = logging.getLogger(__name__)
@@ -61,19 +67,21 @@ _OUTLINE = (90, 200, 250)
 
 @dataclass(frozen=True)
 class Rendered:
-    """A result object as it is stored.
+    """A result object or message as it is stored.
 
     Attributes:
-        kind: kind of object.
-        sop_class_uid, sop_instance_uid, series_uid: its UIDs.
-        file: DICOM file.
+        kind: kind of object or message.
+        sop_class_uid, sop_instance_uid, series_uid: its UIDs, those of `boneage.web.node.models.ResultFile`.
+        file: DICOM file, or the message.
+        receiver: name of the only destination of a message; empty for an object, which all destinations share.
     """
 
-    kind: Kind
+    kind: Kind | MessageKind
     sop_class_uid: str
     sop_instance_uid: str
     series_uid: str
     file: bytes
+    receiver: str = ""
 
     @classmethod
     def of(cls, made: ResultObject) -> Rendered:
@@ -169,7 +177,8 @@ def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
             file=one.file,
             sha256=sha256_of(one.file),
         )
-        outbox.add(result, [peer.name for peer in node_configuration().receivers() if one.kind in peer.results])
+        receivers = [peer.name for peer in node_configuration().receivers() if one.kind in peer.kinds]
+        outbox.add(result, [one.receiver] if one.receiver else receivers)
     return True
 
 
@@ -177,7 +186,7 @@ def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
 
 
 def render(instance: Instance) -> Iterator[Rendered]:
-    """Yield the result objects of an instance, in the order in which they are sent.
+    """Yield the result objects and messages of an instance, in the order in which they are sent.
 
     Nothing is sent of a radiograph that was read for both sexes, since no number of it counts, nor before a
     decision if the configuration has ``when = "decided"``.
@@ -188,13 +197,17 @@ def render(instance: Instance) -> Iterator[Rendered]:
     assessment = instance.assessment
     file = file_of(instance)
     kinds = wanted_kinds()
-    if assessment is None or file is None or not kinds or assessment.sex == BOTH:
+    if assessment is None or file is None or assessment.sex == BOTH:
         return
     deliver = node_configuration().deliver
     source = parse_object(file, ReadLimits(max_bytes=max(len(file), configuration().radiograph_bytes)))
     with translation.override(to_language(deliver.language)):
         if assessment.state == State.DONE:
-            yield from map(Rendered.of, _results(instance, assessment, source, kinds))
+            if deliver.when == "decided" and _decision_of(assessment) is None:
+                return
+            if kinds:
+                yield from map(Rendered.of, _results(instance, assessment, source, kinds))
+            yield from messages_of(assessment)
         elif "sc" in kinds and deliver.on_rejection == "picture" and _is_last(instance):
             yield Rendered.of(_rejection(assessment, source))
 
@@ -203,8 +216,6 @@ def _results(instance: Instance, assessment: Assessment, source: Dataset, kinds:
     """Yield the result objects of a finished assessment."""
     decision = _decision_of(assessment)
     deliver = node_configuration().deliver
-    if decision is None and deliver.when == "decided":
-        return
     made_at = (assessment.finished_at or assessment.submitted_at) if decision is None else decision.decided_at
     yield from result_objects(
         source,
@@ -247,8 +258,43 @@ def _is_last(instance: Instance) -> bool:
 
 def wanted_kinds() -> list[Kind]:
     """Return the kinds of objects that at least one receiver wants, in the order of sending."""
-    wanted = {kind for peer in node_configuration().receivers() for kind in peer.results}
+    wanted = {kind for peer in node_configuration().receivers() for kind in peer.kinds}
     return [kind for kind in KINDS if kind in wanted]
+
+
+def messages_of(assessment: Assessment) -> Iterator[Rendered]:
+    """Yield the messages of a finished assessment, one for each FHIR server and HL7 receiver.
+
+    All messages about a radiograph have one identifier, that of its first assessment, so that a later result takes the
+    place of an earlier one.
+
+    Args:
+        assessment: a finished one, of a known sex.
+    """
+    document, source = assessment.finished, replace(source_of(assessment), id=str(_first(assessment).pk))
+    decision = _decision_of(assessment)
+    for one in node_configuration().receivers():
+        if isinstance(one, FhirServer):
+            finds = one.find_patient and bool(source.patient)
+            made = fhir_transaction(
+                document, source, one.version, patient_system=one.patient_system, find_patient=finds
+            )
+            content = json.dumps(made, ensure_ascii=False).encode()
+        elif isinstance(one, Hl7Receiver):
+            content = oru_r01(document, source, one.application, one.facility).encode()
+        else:
+            continue
+        cause = f"{assessment.pk} {None if decision is None else decision.pk} {one.kinds[0]} {one.name}"
+        uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, cause).int}"
+        yield Rendered(one.kinds[0], "", uid, "", content, one.name)
+
+
+def _first(assessment: Assessment) -> Assessment:
+    """Return the first assessment of a radiograph that was assessed again, for another sex for example."""
+    first = assessment
+    while (earlier := first.supersedes.order_by("submitted_at").first()) is not None:
+        first = earlier
+    return first
 
 
 def picture_of(assessment: Assessment) -> NDArray[np.uint8]:

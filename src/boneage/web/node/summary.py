@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext
 
-from boneage.node.configuration import Peer
+from boneage.node.configuration import Destination
 from boneage.web import texts
 from boneage.web.models import Assessment
 from boneage.web.node.models import (
@@ -133,7 +133,7 @@ def same_pixels(instance: Instance) -> bool:
 
 @dataclass(frozen=True)
 class PeerRow:
-    """A peer on the page of the node.
+    """A peer or other destination on the page of the node.
 
     Attributes:
         peer: its configuration.
@@ -143,7 +143,7 @@ class PeerRow:
         oldest: time since which the oldest delivery waits; None if none does.
     """
 
-    peer: Peer
+    peer: Destination
     contact: Contact
     received: int
     deliveries: Mapping[str, int]
@@ -166,7 +166,7 @@ class PeerRow:
 
 
 def peer_rows() -> list[PeerRow]:
-    """Return all peers of the configuration, in its order."""
+    """Return all peers and other destinations of the configuration, in its order."""
     contacts = {contact.peer: contact for contact in Contact.objects.all()}
     received = dict(Tally.objects.filter(kind=RECEIVED).values_list("code", "count"))
     numbers: dict[str, dict[str, int]] = {}
@@ -182,7 +182,7 @@ def peer_rows() -> list[PeerRow]:
             numbers.get(peer.name, {}),
             oldest.get(peer.name),
         )
-        for peer in node_configuration().peer
+        for peer in node_configuration().destinations()
     ]
 
 
