@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run serve test coverage system-packages check bench fuzz commands docs pictures ohif lock sbom licences audit clean
+.PHONY: help run serve test coverage system-packages check bench fuzz commands docs pictures tour ohif lock sbom licences audit clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -65,6 +65,9 @@ fuzz: .venv/.dev  ## 10,000 damaged files through read_radiograph
 pictures: .venv/.dev  ## the pages' pictures in docs/images anew, from the browser tests
 	BONEAGE_SCREENSHOTS=out/screenshots $(BIN)/pytest -q tests/web/browser
 	$(BIN)/python tools/pictures.py out/screenshots
+
+tour: .venv/.dev  ## the animated tour of the pages in docs/images, with a reference plate in a real browser
+	$(BIN)/python tools/tour.py
 
 out/ohif/package:
 	mkdir -p out/ohif
