@@ -8,8 +8,10 @@ from typing import Any
 from boneage.clinical.ages import exact_age
 from boneage.clinical.documents import clinical_document, clinical_values
 from boneage.clinical.reading import BoneAgeEstimate, clinical_reading
+from boneage.hand.bones import BONES
 from boneage.schema import (
     AssessmentDocument,
+    BoneDocument,
     BundleDocument,
     FactsDocument,
     HandDocument,
@@ -20,6 +22,21 @@ from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, WarningCode
 
 WIDTH, HEIGHT = 600, 800
+
+
+def bone_documents() -> tuple[BoneDocument, ...]:
+    """Return single bones of different ages, of which the carpal bones were not read."""
+    return tuple(
+        BoneDocument(
+            name=bone.name,
+            age_months=None if bone.name == "carpals" else 90.25 + place,
+            interval_months=None if bone.name == "carpals" else (70.25 + place, 110.75 + place),
+            weight=0.0556,
+            unreadable="implausible" if bone.name == "carpals" else None,
+            corners=((10.0, 20.0), (60.0, 20.0), (60.0, 70.0), (10.0, 70.0)),
+        )
+        for place, bone in enumerate(BONES)
+    )
 
 
 def assessment_document(

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from boneage.flat_row import COLUMNS, LEFT_OUT, REGIONS, flat_row
+from boneage.flat_row import BONES, COLUMNS, LEFT_OUT, REGIONS, flat_row
+from boneage.hand.bones import BONES as BONES_OF_HANDS
 from boneage.hand.registration import HAND_REGIONS
 from boneage.strict import to_plain
-from tests.documents import assessment_document
+from tests.documents import assessment_document, bone_documents
 
 
 def scalars(value: Any, path: str = "") -> Iterator[str]:
@@ -30,6 +31,15 @@ def test_every_scalar_of_the_json_has_a_column() -> None:
         if any(path == name or path.startswith(f"{name}_") for name in LEFT_OUT) or path.startswith("region_ages"):
             continue
         assert any(name == path or name.startswith(f"{path}_") for name in COLUMNS), path
+
+
+def test_each_bone_has_a_column() -> None:
+    assert [bone.name for bone in BONES_OF_HANDS] == list(BONES)
+    row = flat_row(assessment_document(bones=bone_documents()))
+    assert row["bone_radius_months"] == 90.25 and row["bone_dip_5_months"] == 107.25
+    assert row["bone_carpals_months"] is None
+    assert row["bones_unreadable"] == "carpals:implausible"
+    assert flat_row(assessment_document())["bones_unreadable"] is None
 
 
 def test_cells_are_the_values_of_the_json() -> None:

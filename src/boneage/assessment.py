@@ -78,7 +78,7 @@ class Assessment(Presentation):
             ``combine``, ``draw``; and ``total``.
         radiograph_shape: (H, W) of the radiograph, pixels.
         picture: uint8 (h, w), the radiograph as it is drawn (`boneage.explain.display_picture`), bone bright.
-        activations: one for each view and grid.
+        activations: one for each view, or tile of a bone, and grid.
         repeat_sd_months: standard deviation of the bundle's repeated readings of one hand; None if it was not measured.
         nearest_plates: the most probable plates of the atlas; None without an atlas or a distribution of the age.
         hand: where the hand lies on the radiograph; None if the bundle does not look for it.
@@ -112,8 +112,8 @@ class Assessment(Presentation):
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """Regions that the networks read, each once."""
-        return tuple(dict.fromkeys(one.spec.region for one in self.activations))
+        """Regions that the networks read, each once; single bones are none."""
+        return tuple(dict.fromkeys(one.spec.region for one in self.activations if one.spec.region != "bones"))
 
     @property
     def radiograph_to_picture(self) -> Transform:
@@ -150,7 +150,7 @@ class Assessment(Presentation):
         Args:
             shape: (H, W) of the map; that of `picture` if not given, `radiograph_shape` for the radiograph's own
                 pixels.
-            evidence: see `boneage.explain.heat_map`.
+            evidence: see `boneage.explain.HeatMap.of`.
 
         Raises:
             ValueError: a side of `shape` has no pixel.
@@ -158,7 +158,7 @@ class Assessment(Presentation):
         height, width = shape or self.picture.shape
         if min(height, width) < 1:
             raise ValueError(f"a heat map has at least one pixel a side, not {height} x {width}")
-        return heat_map_of(self.activations, self.radiograph_shape, (height, width), evidence)
+        return heat_map_of(self.activations, self.radiograph_shape, (height, width), evidence, self.hand)
 
     def document(self) -> AssessmentDocument:
         """Return the assessment by the project's one schema (`boneage.schema`)."""
@@ -394,7 +394,7 @@ def _read(
         left_out = lone_region(by_region, manifest)
         used = [member for member in members if member.view.region != left_out]
         estimate = combine({member.name: outputs[member.name] for member in used}, manifest, sex=sex)
-        activations = mean_activations(used, outputs, to_radiograph)
+        activations = mean_activations(used, outputs, to_radiograph, hand)
         bones = bone_ages(members, outputs, manifest, hand, prepared.unreadable)
     with clock.step("draw"):
         picture = prepared.picture
@@ -414,7 +414,7 @@ def _read(
             if cut_off
             else []
         ),
-        *([] if shows_anything(activations, prepared.shape) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
+        *([] if shows_anything(activations, prepared.shape, hand) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]
     stated = source.age if isinstance(source.age, StatedAge) else StatedAge(age=source.age)
     at_study = age_at_study(stated, facts.patient_age, facts.birth_date, facts.study_date)

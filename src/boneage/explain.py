@@ -1,10 +1,15 @@
 """Heat maps on a radiograph from activation maps of networks, and their overlay.
 
 The map is Grad-CAM's (Souza & Oliveira, section VI): the sum of the feature maps of the last convolutions, weighted by
-the gradient of the age with respect to them. For a class, Grad-CAM keeps the positive part of that sum. An age is not a
-class: evidence for a young hand lowers it, and the positive part of a young child's map is empty or shows the forearm
-(observed on real radiographs, docs/log.md). Therefore the map shows the absolute value of the sum, for pixels that
-moved the estimate up or down. The positive part alone, the map of section VI, is an option.
+the gradient of the age with respect to them. It has a sign. A place with a positive value raised the estimate, and one
+with a negative value lowered it, against a network that sees nothing there. For a class, Grad-CAM keeps the positive
+part of that sum. An age is not a class: evidence for a young hand lowers it, and the positive part of a young child's
+map is empty or shows the forearm (observed on real radiographs, docs/log.md). Therefore the map shows both, in two
+colours. The positive part alone, the map of section VI, is an option.
+
+The values of a map over all its cells sum to a part of the network's age, in months. A map is therefore painted as a
+density, and densities of several networks add up, whatever the size of their cells. Grad-CAM's cells are coarse, and a
+network also draws on the blanked surroundings of the hand. The heat map is confined to the hand where it was found.
 """
 
 from __future__ import annotations
@@ -21,18 +26,24 @@ from boneage.arrays import FloatArray
 from boneage.errors import BundleError
 from boneage.geometry import Transform, sample
 from boneage.hand.registration import BOXES, Hand, Region, box_corners
-from boneage.hand.views import CellGrid, ViewSpec
+from boneage.hand.views import CellGrid, ViewSpec, mask_through
 
 Evidence = Literal["both", "raising"]
 
 DISPLAY_SIDE = 1024
 """Longest side of a displayed radiograph, pixels."""
 
-_FADE = 0.04
-"""Width of the zone inside a view's border in which its weight in a mean map rises to 1.
+_FADE = 0.2
+"""Width of the zone inside a view's border in which its map fades out, as a share of the view's shorter side.
 
-It is a share of the radiograph's longest side.
+Without it, the frame of each region would be visible as straight edges.
 """
+
+_ROUND = (0.5, 1.1)
+"""Distances from the middle of a bone's tile at which its map begins and ends to fade out, as shares of half a side."""
+
+_HAND_EDGE = 0.008
+"""Standard deviation of the edge at which the map ends on the hand's outline, as a share of the hand's length."""
 
 _SMALLEST_SIDE = 640
 """Minimum longest side of a displayed radiograph, pixels. It keeps the labels of the colour scale legible."""
@@ -43,12 +54,25 @@ _DISPLAY_PERCENTILES = (0.2, 99.8)
 Many radiographs use a small part of their range and could not be judged otherwise.
 """
 
+_NO_EVIDENCE, _STEPS = 128, 127
+"""Level of a map in 8 bits that stands for 0, and number of levels from there to 1."""
+
+_LOWERED = ((60, 100, 225), (80, 190, 255))
+_RAISED = ((225, 105, 30), (255, 190, 60))
+"""Colours (red, green, blue) of faint and of the strongest evidence that lowered and that raised the age: blue and
+orange, which people with any deficiency of colour vision can tell apart."""
+
 _STRONGEST_OPACITY = 0.62
 _FAINTEST_SHOWN = 0.08
 """Minimum value that is tinted, so that the radiograph stays unchanged where nothing moved the estimate."""
 
-_RINGING = 0.02
-"""Maximum part of a cell's value that cubic interpolation adds to empty neighbours.
+_FINER, _SMOOTHING = 8, 0.3
+"""Cells of a map are divided by this number in both directions, and smoothed by a Gaussian of this standard deviation,
+in cells. Neither gives values beyond those of the cells: cubic interpolation would surround evidence of one sign with
+evidence of the other."""
+
+_TAIL = 0.02
+"""Largest part of a cell's value that smoothing adds to empty neighbours one and a half cells away.
 
 If a radiograph has no more than this part of the strongest cell of its map, that cell lies beside the radiograph, and
 the map is empty.
@@ -59,7 +83,7 @@ _JPEG_QUALITY = 92
 _LOWEST_PANEL = 80
 """Minimum height of a picture with a colour scale, whose labels need these rows, pixels."""
 
-_SCALE_TICKS = ((1.0, "strongest"), (0.5, "half"), (0.0, "none"))
+_SCALE_TICKS = ((1.0, "older"), (0.0, "none"), (-1.0, "younger"))
 _INK = (228, 228, 228)
 _PANEL = (16, 16, 18)
 
@@ -79,45 +103,69 @@ _SIDE_OF_ONE_LINE = 700
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Strength by which pixels of a radiograph moved the age, relative to the strongest of them.
+    """Evidence by which pixels of a radiograph moved the age, relative to the strongest of them.
 
     Attributes:
-        values: Map, float32 (H, W), 0..1; 1 corresponds to `peak_months`.
-        peak_months: Largest value on the radiograph, months; 0 if no pixel moved the age. The padding of the view
-            does not count.
-        covered: Pixels inside the network's view, bool (H, W); None if it shows the whole radiograph.
+        values: Map, float32 (H, W), -1..1. Positive values raised the age, and negative ones lowered it; 1 or -1
+            corresponds to `peak_months`.
+        peak_months: Largest absolute value, months for each hundredth of the radiograph's area; 0 if no pixel moved the
+            age. The padding of a view does not count.
     """
 
     values: NDArray[np.float32]
     peak_months: float
-    covered: NDArray[np.bool_] | None = None
 
     @property
     def is_empty(self) -> bool:
         """True if the map is zero everywhere. Such a map is reported and not drawn."""
         return self.peak_months <= 0.0
 
+    @property
+    def levels(self) -> NDArray[np.uint8]:
+        """The map in 8 bits, (H, W): 128 for no evidence, 255 for 1 and 1 for -1."""
+        return np.asarray(np.rint(self.values * np.float32(_STEPS)) + _NO_EVIDENCE, dtype=np.uint8)
 
-def heat_map(
+    @classmethod
+    def from_levels(cls, levels: NDArray[np.uint8]) -> HeatMap:
+        """Return the map of its `levels`. Its largest value in months is not known; it is 1 unless the map is empty."""
+        values = (levels.astype(np.float32) - np.float32(_NO_EVIDENCE)) / np.float32(_STEPS)
+        return cls(np.maximum(values, np.float32(-1.0)), 1.0 if (levels != _NO_EVIDENCE).any() else 0.0)
+
+    @classmethod
+    def of(cls, months: NDArray[np.float32], evidence: Evidence = "both") -> HeatMap:
+        """Return the heat map of painted evidence.
+
+        Args:
+            months: Evidence of all networks together (`paint`), float32 (H, W).
+            evidence: ``both`` for pixels that moved the age up or down, ``raising`` for those that raised it
+                (Grad-CAM's ReLU).
+        """
+        shown = np.maximum(months, np.float32(0.0)) if evidence == "raising" else months
+        peak = float(np.abs(shown).max())
+        return cls(np.asarray(shown / max(peak, 1e-30), dtype=np.float32), peak)
+
+
+def paint(
     activation: NDArray[np.float32],
     radiograph_shape: tuple[int, int],
     view_to_radiograph: Transform,
     spec: ViewSpec,
     cells: CellGrid,
-    evidence: Evidence = "both",
-) -> HeatMap:
-    """Map an activation map onto the radiograph through one transform (grid to view to radiograph).
+) -> NDArray[np.float32]:
+    """Paint an activation map onto the radiograph through one transform (grid to view to radiograph).
 
-    The absolute value or the positive part is taken on the network's own grid, and then interpolated smoothly.
+    The map is interpolated smoothly, and fades out at the view's border unless the view shows the whole radiograph.
 
     Args:
         activation: Signed sum of Grad-CAM, (h, w), months.
         radiograph_shape: Shape (H, W) of the radiograph, or of a reduced copy to which `view_to_radiograph` leads.
         view_to_radiograph: Transform from the view's coordinates to the radiograph's.
-        spec: View that the network read.
+        spec: View that the network read. That of a single bone is its tile, and fades out in a circle.
         cells: Positions of the map's cells on the view.
-        evidence: ``both`` for pixels that moved the age up or down, ``raising`` for those that raised it (Grad-CAM's
-            ReLU).
+
+    Returns:
+        Evidence at each pixel, float32 (H, W), months for each hundredth of the radiograph's area. A map whose cells
+        all lie within the radiograph has the mean of this sum of its months.
 
     Raises:
         BundleError: ``bundle_output`` if the map is not a grid of finite numbers.
@@ -125,55 +173,72 @@ def heat_map(
     grid = np.asarray(activation, dtype=np.float32)
     if grid.ndim != 2 or grid.size == 0 or not np.isfinite(grid).all():
         raise BundleError("bundle_output", "The bundle gave an activation map that is not a grid of finite numbers.")
-    strength = np.abs(grid) if evidence == "both" else np.maximum(grid, np.float32(0.0))
-    strongest = float(strength.max())
-    covered = (
-        None
-        if _covers(view_to_radiograph, spec, radiograph_shape)
-        else _place_of_view(view_to_radiograph, spec, radiograph_shape)
-    )
-    if not strongest > 0.0:
-        return HeatMap(np.zeros(radiograph_shape, dtype=np.float32), 0.0, covered)
+    painted = np.zeros(radiograph_shape, dtype=np.float32)
+    left, top, right, bottom = _bounds(view_to_radiograph, spec, radiograph_shape)
+    strongest = float(np.abs(grid).max())
+    if not strongest > 0.0 or right <= left or bottom <= top:
+        return painted
+    size, to_part = (bottom - top, right - left), Transform.shift(-left, -top)
     grid_to_radiograph = cells.to_view().then(view_to_radiograph)
-    shares = np.asarray(strength / strongest, dtype=np.float32)
-    values = _warp(shares, grid_to_radiograph, radiograph_shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
-    np.clip(values, 0.0, 1.0, out=values)  # cubic interpolation overshoots a little
-    if covered is not None:
-        values *= covered
-    return _scaled(values * np.float32(strongest if values.max() > _RINGING else 0.0), covered)
+    fine_to_part = Transform.scale(1 / _FINER).then(grid_to_radiograph).then(to_part)
+    part = _warp(_fine(grid), fine_to_part, size, cv2.BORDER_REPLICATE)
+    if not _covers(view_to_radiograph, spec, radiograph_shape):
+        part *= _warp(_faded(spec), view_to_radiograph.then(to_part), size, cv2.BORDER_CONSTANT)
+    if np.abs(part).max() > _TAIL * strongest:
+        pixels_of_cell = grid_to_radiograph.zoom**2
+        painted[top:bottom, left:right] = part * np.float32(painted.size / 100.0 / pixels_of_cell)
+    return painted
 
 
-def mean_heat_map(maps: Sequence[HeatMap], weights: Sequence[float]) -> HeatMap:
-    """Return the weighted mean, in months, of maps of one radiograph from several views.
-
-    A pixel has the mean over the views that contain it, so that the other views do not dilute it. A pixel outside all
-    views has 0. The weight of a view falls towards its border, so that no border is visible where views overlap.
+def on_hand(hand: Hand, radiograph_to_shape: Transform, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the share, 0..1, of the evidence that counts at each pixel: that on the hand, up to its outline.
 
     Args:
-        maps: Maps, at least one, all of one shape.
-        weights: Positive weight of each map.
+        hand: Hand on the radiograph.
+        radiograph_to_shape: Transform from the radiograph's coordinates to those of the map.
+        shape: Shape (H, W) of the map.
     """
-    if len(maps) == 1:
-        return maps[0]
-    months, total = np.zeros_like(maps[0].values), np.zeros_like(maps[0].values)
-    for one, weight in zip(maps, weights, strict=True):
-        counts = np.float32(weight) if one.covered is None else _faded(one.covered) * np.float32(weight)
-        months += one.values * np.float32(one.peak_months) * counts
-        total += counts
-    np.divide(months, total, out=months, where=total > 0)
-    return _scaled(months, None if any(one.covered is None for one in maps) else total > 0)
+    inside = mask_through(hand, radiograph_to_shape, shape)
+    edge = max(_HAND_EDGE * hand.length_pixels * radiograph_to_shape.zoom, 0.3)
+    # On the outline itself the result is a half.
+    blurred = cv2.GaussianBlur(inside, (0, 0), edge)
+    return np.asarray(np.clip(2.0 * blurred - 0.5, 0.0, 1.0), dtype=np.float32)
 
 
-def _faded(covered: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the weight of a view at each pixel, (H, W): 1 well inside, less near its border, 0 outside."""
-    inwards = cv2.distanceTransform(covered.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(np.minimum(inwards / max(1.0, _FADE * max(covered.shape)), 1.0), dtype=np.float32)
+def _fine(grid: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a map (h, w) with finer cells, `_FINER` times as many in both directions, interpolated smoothly."""
+    fine = cv2.resize(grid, None, fx=_FINER, fy=_FINER, interpolation=cv2.INTER_LINEAR)
+    sigma = _FINER * _SMOOTHING
+    return np.asarray(cv2.GaussianBlur(fine, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
-def _scaled(months: NDArray[np.float32], covered: NDArray[np.bool_] | None) -> HeatMap:
-    """Return the map of months (H, W), relative to the largest."""
-    peak = float(months.max())
-    return HeatMap(months / np.float32(peak) if peak > 0.0 else np.zeros_like(months), max(peak, 0.0), covered)
+def _faded(spec: ViewSpec) -> NDArray[np.float32]:
+    """Return the share, (h, w) of the view, of its map that is painted: 1 well inside, 0 at the border."""
+    x, y = (np.arange(side, dtype=np.float32) + np.float32(0.5) for side in (spec.width, spec.height))
+    if spec.region == "bones":
+        away = np.hypot(2 * x / spec.width - 1, (2 * y / spec.height - 1)[:, None])
+        inwards = (_ROUND[1] - away) / (_ROUND[1] - _ROUND[0])
+        return _smooth_step(inwards)
+    width = np.float32(_FADE * min(spec.height, spec.width))
+    across, along = (np.minimum(one, side - one) / width for one, side in ((x, spec.width), (y, spec.height)))
+    return _smooth_step(across) * _smooth_step(along)[:, None]
+
+
+def _smooth_step(values: FloatArray) -> NDArray[np.float32]:
+    """Return a rise from 0 to 1 without a bend while values go from 0 to 1."""
+    clipped = np.clip(values, 0.0, 1.0)
+    return np.asarray(clipped * clipped * (3.0 - 2.0 * clipped), dtype=np.float32)
+
+
+def _bounds(
+    view_to_radiograph: Transform, spec: ViewSpec, radiograph_shape: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the part of the radiograph that holds a view."""
+    corners = np.array([[0, 0], [spec.width, 0], [spec.width, spec.height], [0, spec.height]], dtype=np.float64)
+    on_radiograph = view_to_radiograph.points(corners)
+    left, top = np.clip(np.floor(on_radiograph.min(axis=0)), 0, radiograph_shape[::-1]).astype(int)
+    right, bottom = np.clip(np.ceil(on_radiograph.max(axis=0)), 0, radiograph_shape[::-1]).astype(int)
+    return int(left), int(top), int(right), int(bottom)
 
 
 def display_size(radiograph_shape: tuple[int, int], longest: int = DISPLAY_SIDE) -> tuple[int, int]:
@@ -206,7 +271,9 @@ def display_picture(pixels: NDArray[np.float32], longest: int = DISPLAY_SIDE) ->
 
 
 def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True) -> NDArray[np.uint8]:
-    """Lay a heat map over a radiograph in colour: the warmer and the more opaque, the stronger.
+    """Lay a heat map over a radiograph: orange where the age was raised, blue where it was lowered.
+
+    The stronger the evidence, the more opaque is the colour.
 
     Args:
         picture: Radiograph from `display_picture`, uint8 (h, w).
@@ -220,7 +287,7 @@ def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True
     values = heat.values
     if values.shape != picture.shape:
         values = np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32)
-    levels = np.rint(values * np.float32(255.0)).astype(np.uint8)
+    levels = HeatMap(values, heat.peak_months).levels
     opacity = _opacity()[levels][..., None]
     radiograph = np.repeat(picture[..., None], 3, axis=2)
     mixed = radiograph + opacity * (_colours()[levels] - radiograph)
@@ -294,31 +361,22 @@ def encode_picture(suffix: str, picture: NDArray[np.uint8]) -> bytes:
 
 
 def scale_colours(count: int) -> list[tuple[int, int, int]]:
-    """Return `count` (at least 2) colours of the scale as (red, green, blue), 0..255, up to the strongest."""
-    steps = np.linspace(0, 255, count).round().astype(int)
+    """Return `count` (at least 2) colours of the scale as (red, green, blue), 0..255.
+
+    They lead from the strongest evidence that lowered the age to the strongest that raised it.
+    """
+    steps = np.linspace(_NO_EVIDENCE - _STEPS, _NO_EVIDENCE + _STEPS, count).round().astype(int)
     return [(int(red), int(green), int(blue)) for red, green, blue in _colours()[steps]]
 
 
 def _warp(
-    grid: NDArray[np.float32],
-    to_radiograph: Transform,
-    radiograph_shape: tuple[int, int],
-    interpolation: int,
-    border: int,
+    grid: NDArray[np.float32], to_radiograph: Transform, radiograph_shape: tuple[int, int], border: int
 ) -> NDArray[np.float32]:
     # OpenCV places the centre of the first cell at 0, this module at 0.5.
     to_index = Transform.shift(0.5, 0.5).then(to_radiograph).then(Transform.shift(-0.5, -0.5))
     height, width = radiograph_shape
-    warped = cv2.warpAffine(grid, to_index.matrix[:2], (width, height), flags=interpolation, borderMode=border)
+    warped = cv2.warpAffine(grid, to_index.matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(warped, dtype=np.float32)
-
-
-def _place_of_view(
-    view_to_radiograph: Transform, spec: ViewSpec, radiograph_shape: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Return a mask of the radiograph's pixels inside the view, bool (H, W)."""
-    view = np.ones((spec.height, spec.width), dtype=np.float32)
-    return _warp(view, view_to_radiograph, radiograph_shape, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
 
 
 def _covers(view_to_radiograph: Transform, spec: ViewSpec, radiograph_shape: tuple[int, int]) -> bool:
@@ -329,17 +387,24 @@ def _covers(view_to_radiograph: Transform, spec: ViewSpec, radiograph_shape: tup
     return bool((in_view >= -0.1).all() and (in_view <= np.array([spec.width, spec.height]) + 0.1).all())
 
 
+def _values_of_levels() -> NDArray[np.float64]:
+    """Return the value, -1..1, of each of 256 levels."""
+    return np.clip((np.arange(256) - _NO_EVIDENCE) / _STEPS, -1.0, 1.0)
+
+
 def _colours() -> NDArray[np.float32]:
-    """Return the colour scale, (256, 3) RGB 0..255: OpenCV's *inferno* from violet to amber, with even lightness."""
-    whole = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
-    positions = np.linspace(70, 214, 256)
-    return np.stack([np.interp(positions, np.arange(256), whole[:, i]) for i in range(3)], axis=1).astype(np.float32)
+    """Return the colour of each of 256 levels, (256, 3) RGB 0..255."""
+    values = _values_of_levels()
+    strength = np.abs(values)[:, None]
+    lowered, raised = (
+        (1 - strength) * np.array(faint) + strength * np.array(strong) for faint, strong in (_LOWERED, _RAISED)
+    )
+    return np.asarray(np.where(values[:, None] < 0, lowered, raised), dtype=np.float32)
 
 
 def _opacity() -> NDArray[np.float32]:
-    """Return the opacity for each of 256 values, (256,): none for the faintest, never hiding the bone."""
-    values = np.linspace(0.0, 1.0, 256)
-    grown = np.clip((values - _FAINTEST_SHOWN) / (1.0 - _FAINTEST_SHOWN), 0.0, 1.0)
+    """Return the opacity for each of 256 levels, (256,): none for the faintest, never hiding the bone."""
+    grown = np.clip((np.abs(_values_of_levels()) - _FAINTEST_SHOWN) / (1.0 - _FAINTEST_SHOWN), 0.0, 1.0)
     return np.asarray(_STRONGEST_OPACITY * grown**0.75, dtype=np.float32)
 
 
@@ -352,13 +417,13 @@ def _scale_panel(height: int, heat: HeatMap) -> NDArray[np.uint8]:
         cv2.putText(panel, "no activation", (unit // 2, 2 * unit), font, size, _INK, 1, cv2.LINE_AA)
         return panel
     top, bottom = 3 * unit, height - 3 * unit
-    ramp = _colours()[np.linspace(255, 0, bottom - top).round().astype(int)]
-    opacity = _opacity()[np.linspace(255, 0, bottom - top).round().astype(int)][:, None]
+    levels = np.linspace(_NO_EVIDENCE + _STEPS, _NO_EVIDENCE - _STEPS, bottom - top).round().astype(int)
+    ramp, opacity = _colours()[levels], _opacity()[levels][:, None]
     # The scale is blended with mid grey, because this resembles the colours on the radiograph.
     shown = np.rint(112 + opacity / _STRONGEST_OPACITY * (ramp - 112)).astype(np.uint8)
     panel[top:bottom, unit : 2 * unit] = shown[:, None]
     for value, label in _SCALE_TICKS:
-        y = round(bottom - 1 - value * (bottom - 1 - top))
+        y = round(bottom - 1 - (value + 1) / 2 * (bottom - 1 - top))
         cv2.line(panel, (2 * unit, y), (2 * unit + unit // 3, y), _INK, 1, cv2.LINE_AA)
         cv2.putText(panel, label, (2 * unit + unit // 2 + 2, y + unit // 4), font, size, _INK, 1, cv2.LINE_AA)
     return panel

@@ -21,6 +21,12 @@ from boneage.severity import highest_severity
 REGIONS = ("A", "B", "C", "D", "E")
 """Regions whose ages have a column each."""
 
+BONES = (
+    *("radius", "ulna", "carpals", "metacarpal_1", "mcp_1", "ip_1"),
+    *(f"{joint}_{ray}" for joint in ("mcp", "pip", "dip") for ray in (2, 3, 4, 5)),
+)
+"""Bones and joints whose ages have a column each (`boneage.hand.bones.BONES`)."""
+
 LEFT_OUT = frozenset(
     {
         "schema",
@@ -68,6 +74,11 @@ def _cells(document: Any, value: Document | None, prefix: str = "") -> Iterator[
             yield from _cells(hint, one, f"{path}_")
         elif path == "region_ages_months":
             yield from ((f"region_{name.lower()}_months", (one or {}).get(name)) for name in REGIONS)
+        elif path == "bones":
+            read = {bone.name: bone.age_months for bone in one or ()}
+            yield from ((f"bone_{name}_months", read.get(name)) for name in BONES)
+            unread = (f"{bone.name}:{bone.unreadable}" for bone in one or () if bone.unreadable is not None)
+            yield "bones_unreadable", " ".join(unread) or None
         elif hint == tuple[float, float]:
             yield from zip((f"{path}_{end}" for end in _PAIR.get(path, _BOUNDS)), one or (None, None), strict=True)
         elif path == "warnings":

@@ -348,9 +348,10 @@ class BoneDocument(Document):
     """95 % prediction interval of one reader's bone age by this bone alone, months; null without a calibration."""
     weight: float
     """Share of the bone in the age by single bones, 0 to 1."""
-    unreadable: Literal["cut_off", "joints_uncertain", "no_contrast"] | None
-    """Reason why the bone could not be read: it lies beyond the edge of the radiograph, its joints were not found with
-    certainty, or this part of the radiograph shows one even grey."""
+    unreadable: Literal["cut_off", "joints_uncertain", "no_contrast", "implausible"] | None
+    """Reason why the bone could not be read. It lies beyond the edge of the radiograph, its joints were not found with
+    certainty, or this part of the radiograph shows one even grey. The age of an implausible bone was uncertain and far
+    from that of the others, as under plaster; such a bone keeps its weight."""
     corners: tuple[Point, ...]
     """Corners of the part that was read, on the radiograph, pixels."""
 

@@ -299,6 +299,7 @@ _UNREADABLE: Mapping[str, str] = MappingProxyType(
         "cut_off": marked("cut off by the edge of the radiograph"),
         "joints_uncertain": marked("its joints were not located with certainty"),
         "no_contrast": marked("no contrast"),
+        "implausible": marked("its bone age is uncertain and far from that of the other bones"),
     }
 )
 
@@ -314,6 +315,19 @@ def bone(name: str) -> str:
 def unreadable(reason: str) -> str:
     """Return the reason why a bone could not be read, in words."""
     return gettext(_UNREADABLE[reason])
+
+
+_HEAT_MAPS: Mapping[str, str] = MappingProxyType(
+    {
+        "both": marked("Heat map (Grad-CAM): orange places raised the estimate, blue ones lowered it"),
+        "raising": marked("Heat map (Grad-CAM, positive part): places that raised the estimate"),
+    }
+)
+
+
+def heat_map(evidence: str = "both") -> str:
+    """Return the caption of a picture with a heat map (`boneage.explain.Evidence`), which explains its colours."""
+    return gettext(_HEAT_MAPS[evidence])
 
 
 def warning(document: WarningDocument) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from boneage.bundle.bone_ages import FEWEST_RADIOGRAPHS, BoneAge, bone_ages, fit_bone_powers
+from boneage.bundle.bone_ages import FEWEST_RADIOGRAPHS, BoneAge, are_implausible, bone_ages, fit_bone_powers
 from boneage.bundle.manifest import Manifest, Member
 from boneage.bundle.member_output import BoneOutput, MemberOutput
 from boneage.geometry import Transform
@@ -54,6 +54,34 @@ def test_bone_ages_are_means_by_weight() -> None:
     assert bones[0].age_months == pytest.approx(110, abs=0.1)
     assert bones[4].age_months == pytest.approx(114, abs=0.1)
     assert all(bone.interval_months is None for bone in bones)
+
+
+@pytest.mark.parametrize(
+    ("age", "spread", "expected"),
+    [
+        (150, 25.0, True),
+        (50, 25.0, True),
+        (120, 30.0, True),
+        (120, 12.0, False),
+        (125, 14.0, False),
+        (101, 60.0, False),
+    ],
+)
+def test_are_implausible_by_distance_and_spread(age: float, spread: float, expected: bool) -> None:
+    """A bone below plaster is uncertain and far from the others; a certain one may stand apart."""
+    others = [normal(100 + step, 13.0) for step in range(8)]
+    marks = are_implausible(np.stack([normal(age, spread), *others]).astype(np.float64))
+    assert marks.tolist() == [expected] + [False] * 8
+    assert not are_implausible(np.stack([normal(age, spread), *others[:3]]).astype(np.float64)).any()
+
+
+def test_implausible_bone_has_no_age_and_keeps_its_weight() -> None:
+    disturbed = output(100)
+    assert disturbed.bones is not None
+    disturbed.bones.distributions[2] = normal(200, 30.0)
+    bones = bone_ages([member("a", 1.0)], {"a": disturbed}, manifest({"carpals": 2.0}), hand(), {})
+    assert [bone.unreadable for bone in bones] == [None, None, "implausible", *[None] * 15]
+    assert bones[2].age_months is None and bones[2].interval_months is None and bones[2].weight > 0
 
 
 def test_calibrated_bone_has_an_interval_about_its_age() -> None:

@@ -7,6 +7,7 @@ from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
 
 from boneage.dicom import codes
+from boneage.hand.bones import BONES
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,10 @@ from boneage.dicom import codes
         (codes.PROCEDURE, standard.SCT.ImagingProcedure),
         (codes.MONTHS, standard.UCUM.Month),
         (codes.NO_UNITS, standard.UCUM.NoUnits),
+        (codes.bone_site("radius")[0], standard.SCT.DistalRadius),
+        (codes.bone_site("ulna")[0], standard.SCT.DistalUlna),
+        (codes.bone_site("carpals")[0], standard.SCT.WristRegionStructure),
+        (codes.bone_site("mcp_1")[0], standard.SCT.ThumbStructure),
     ],
 )
 def test_codes_of_the_standard(ours: Code, theirs: Code) -> None:
@@ -37,6 +42,7 @@ def test_schemes_identify_private_codes() -> None:
     """All schemes beyond those of PS3.16 are identified, and their codes differ."""
     private = [one for one in vars(codes).values() if isinstance(one, Code) and one.scheme_designator == "99BONEAGE"]
     private += codes.DETERMINATIONS.values()
+    private += {part for bone in BONES if (part := codes.bone_site(bone.name)[1]) is not None}
     private += [one for one in codes.NUMBERS.values() if one.scheme_designator == "99BONEAGE"]
     assert len({one.value for one in private}) == len(private)
     assert {item.CodingSchemeDesignator for item in codes.schemes()} == {"99BONEAGE", "RADELEMENT"}

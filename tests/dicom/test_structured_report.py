@@ -15,6 +15,7 @@ from boneage.report.comparison import Decided
 from boneage.report.content import clinical_of
 from boneage.schema import AssessmentDocument
 from tests.dicom.sources import NOW, content_items, document, number_of, source
+from tests.documents import bone_documents
 
 
 def report(
@@ -155,6 +156,42 @@ def test_structured_report_warnings() -> None:
     made = assessment_document()
     warnings = content_items(report(source(), made), "Warning on the estimate")
     assert [one.TextValue for one in warnings] == [f"{one.severity}: {one.message}" for one in made.warnings]
+
+
+def test_structured_report_has_a_group_for_each_bone() -> None:
+    """Each bone that was read has its age, its interval, its site with the side, and its tile as region."""
+    given, made = source(), document(bones=bone_documents())
+    written = report(given, made)
+    groups = {
+        content_items(group, "Tracking Identifier")[0].TextValue: group
+        for group in content_items(written, "Measurement Group")
+    }
+    read = {bone.name: bone for bone in made.bones if bone.age_months is not None}
+    assert groups.keys() == {"Hand", *read}
+    for name, bone in read.items():
+        assert bone.age_months is not None and bone.interval_months is not None
+        assert number_of(groups[name], "Bone age by this bone alone") == round(bone.age_months, 1)
+        assert number_of(groups[name], "95 % interval, lower bound") == round(bone.interval_months[0], 1)
+        assert number_of(groups[name], "95 % interval, upper bound") == round(bone.interval_months[1], 1)
+        (region,) = content_items(groups[name], "Image Region")
+        assert len(region.GraphicData) == 10 and region.GraphicData[:2] == region.GraphicData[-2:]
+        assert [one.ConceptCodeSequence[0].CodeMeaning for one in content_items(groups[name], "Laterality")] == ["Left"]
+    (site,) = content_items(groups["pip_3"], "Finding Site")
+    assert (site.ConceptCodeSequence[0].CodeMeaning, site.ConceptCodeSequence[0].CodingSchemeDesignator) == (
+        "Middle finger",
+        "SCT",
+    )
+    (part,) = content_items(groups["pip_3"], "Topographical modifier")
+    assert part.ConceptCodeSequence[0].CodeMeaning == "Proximal interphalangeal joint"
+    (unread,) = content_items(written, "Bone that was not read")
+    assert unread.TextValue.startswith("carpal bones: its bone age is uncertain")
+    assert number_of(written, "Bone age") == 94.0, "the bone age of the hand stays the only one with its code"
+
+
+def test_structured_report_of_a_correction_has_no_bones() -> None:
+    made = document(bones=bone_documents())
+    written = report(source(), made, Verification(Decided(110.0, is_corrected=True), "Curie^Marie", "Hospital"))
+    assert content_items(written, "Bone age by this bone alone") == []
 
 
 @pytest.mark.parametrize("is_corrected", [False, True])

@@ -10,7 +10,9 @@ import pytest
 
 from boneage.messages.fhir import PRIVATE, FhirVersion, fhir_bundle, fhir_transaction
 from boneage.messages.result import ResultSource, StudyReference
+from boneage.report.comparison import Decided
 from boneage.report.content import clinical_of
+from tests.documents import bone_documents
 from tests.messages.sources import FINAL, PRELIMINARY, document, unusable
 
 STUDY = StudyReference("1.2.3", "1.2.3.8", "1.2.3.8.1", "1.2.840.10008.5.1.4.1.1.1.1", "DX")
@@ -35,7 +37,7 @@ def resources(bundle: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_fhir_bundle_is_valid(source: ResultSource, version: FhirVersion) -> None:
     """The models of fhir.resources accept every bundle."""
     model = import_module(f"fhir.resources{'.R4B' if version == 'R4B' else ''}.bundle").Bundle
-    for made in (document(), unusable()):
+    for made in (document(), document(bones=bone_documents()), unusable()):
         model.model_validate(fhir_bundle(made, source, version))
         model.model_validate(fhir_transaction(made, source, version, patient_system="urn:oid:1.2.3"))
 
@@ -131,3 +133,19 @@ def test_fhir_transaction_conditions() -> None:
         assert condition.count("%7C") == 1
     subject = before[-1]["resource"]["subject"]
     assert subject == {"type": "Patient", "identifier": {"system": "urn:oid:1.2.3", "value": "4711"}}
+
+
+def test_fhir_components_of_single_bones() -> None:
+    """Each bone has a component with its age or the reason why it has none; a corrected bone age has none of them."""
+    made = document(bones=bone_documents())
+    observation = resources(fhir_bundle(made, PRELIMINARY))["Observation"]
+    codes = {one["code"]["coding"][0]["code"]: one for one in observation["component"]}
+    for bone in made.bones:
+        component = codes[f"BABONE.{bone.name}"]
+        if bone.age_months is None:
+            assert component["dataAbsentReason"]["text"].startswith("its bone age is uncertain")
+        else:
+            assert component["valueQuantity"]["value"] == round(bone.age_months, 1)
+    corrected = replace(FINAL, decided=Decided(120.0, is_corrected=True))
+    parts = resources(fhir_bundle(made, corrected))["Observation"]["component"]
+    assert not any(one["code"]["coding"][0]["code"].startswith("BABONE") for one in parts)

@@ -115,7 +115,7 @@ def phantom_pictures() -> tuple[tuple[int, int], Mapping[PictureKind, tuple[str,
     """Height and width of the drawn phantom, and the pictures of an answer on it. They are made once."""
     radiograph = decoded(sample_png())
     assert radiograph is not None
-    heat = np.zeros((64, 48), np.uint8)
+    heat = np.full((64, 48), 128, np.uint8)
     cv2.circle(heat, (24, 40), 12, 255, -1)
     return (radiograph.shape[0], radiograph.shape[1]), {
         PictureKind.RADIOGRAPH: ("image/jpeg", cv2.imencode(".jpg", radiograph)[1].tobytes()),

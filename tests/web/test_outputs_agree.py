@@ -18,8 +18,11 @@ from django.utils.translation import override
 from pytest_django.fixtures import Settings
 
 import boneage
+from boneage import assessment as assessment_module
+from boneage.bundle.bone_ages import BoneAge
 from boneage.bundle.bundle import Bundle
 from boneage.checks import radiograph as checks
+from boneage.hand.bones import BONES
 from boneage.phantom import draw_hand
 from boneage.report import report as files
 from boneage.report.content import ReportContent, report_content
@@ -66,6 +69,8 @@ def test_all_outputs_agree(
     """JSON, pages, report file, PDF, tables, API and printed lines, in three languages."""
     # Otherwise the drawn hand is recognised as the phantom, and has no SDS.
     monkeypatch.setattr(checks, "phantom_similarity", lambda *_: 0.0)
+    # The tiny bundle does not read single bones.
+    monkeypatch.setattr(assessment_module, "bone_ages", lambda *_: bones())
     bundle, atlas = tiny_bundle(tmp_path / "tiny", hand=True), draw_atlas(tmp_path / "atlas")
     settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle=str(bundle), atlas=str(atlas))
     pixels = np.rint(draw_hand(height=640, width=480) * 255).astype(np.uint8)
@@ -113,9 +118,21 @@ def clinical_lines(content: ReportContent) -> list[str]:
             content.sds,
             content.normal_range,
             content.reference,
+            *(cell for row in content.bones for cell in row),
         )
         if line
     ]
+
+
+def bones() -> tuple[BoneAge, ...]:
+    """Single bones, of which one was not read."""
+    corners = ((100.0, 100.0), (140.0, 100.0), (140.0, 140.0), (100.0, 140.0))
+    return tuple(
+        BoneAge(bone.name, corners, None, 90.25 + place, (70.0, 120.5), 1 / len(BONES))
+        if bone.name != "carpals"
+        else BoneAge(bone.name, corners, "implausible", weight=1 / len(BONES))
+        for place, bone in enumerate(BONES)
+    )
 
 
 def agree_in_numbers(client: Client, submitted: Assessment, by_command: Any, bundle: Bundle) -> None:
@@ -129,6 +146,10 @@ def agree_in_numbers(client: Client, submitted: Assessment, by_command: Any, bun
     row = dict(zip(files.CSV_COLUMNS, *files.csv_rows("hand.dcm", by_command, files.csv_settings(bundle)), strict=True))
     table = client.get(f"/assessments/{submitted.pk}/result.csv").content.decode("utf-8-sig")
     [cells] = csv.DictReader(io.StringIO(table, newline=""))
+    components = client.get(f"/api/assessments/{submitted.pk}/fhir").json()["entry"][1]["resource"]["component"]
+    of_bones = [one["valueQuantity"]["value"] for one in components if "BABONE" in str(one) and "valueQuantity" in one]
+    assert of_bones == [round(bone["age_months"], 1) for bone in printed["bones"] if bone["age_months"] is not None]
+    assert len(of_bones) == len(BONES) - 1
     for column in set(exports.COLUMNS) & set(row) - {"image", "program_version"}:
         assert cells[column] == row[column], column
 

@@ -21,6 +21,20 @@ from boneage.hand.registration import Hand
 from boneage.hand.views import ViewSpec
 from boneage.schema import BoneDocument, two_decimals
 
+_LEAST_APART = 12.0
+"""Least difference of an implausible bone from the median of all bones, months."""
+
+_LARGEST_SUM = 40.0
+"""Largest sum of a bone's difference from the median of all bones and of its distribution's standard deviation, months.
+
+Below drawn plaster, 98 % of the bones that are read more than 24 months wrong have more, and 1 % of the bones on
+radiographs for validation (docs/results.md). The standard deviation of an undisturbed bone is 12 to 15 months, so that
+one that is certain may be 25 months apart: it may be the child that is unusual.
+"""
+
+_FEWEST_COMPARED = 6
+"""Smallest number of bones that have a median."""
+
 FEWEST_RADIOGRAPHS = 100
 """Smallest number of radiographs that show a bone and determine its power."""
 
@@ -32,11 +46,13 @@ class BoneAge:
     Attributes:
         name: name of the bone (`boneage.hand.bones.BONES`).
         corners_xy: corners of its tile on the radiograph, pixels, from the upper left of the upright bone, (4, 2).
-        unreadable: reason why it was not read; None for a bone that was.
+        unreadable: reason why it was not read; None for a bone that was. An ``implausible`` one was, and counts in the
+            age of the networks, but its age is not reported.
         age_months: bone age by this bone alone; None if it was not read.
         interval_months: 95 % prediction interval of one reader's age by this bone alone; None without a calibration.
         weight: share of the bone in the age of the networks for single bones, 0..1.
-        distribution: float64 (240,), probability of each month; None if it was not read.
+        distribution: float64 (240,), probability of each month; None if it was not read. That of an implausible bone
+            is not calibrated.
     """
 
     name: str
@@ -93,10 +109,17 @@ def _read(
     hand: Hand,
     unreadable: Mapping[str, Unreadable],
 ) -> Iterator[BoneAge]:
+    is_read = np.array([bone.name not in unreadable for bone in BONES])
+    implausible = np.zeros(len(BONES), np.bool_)
+    implausible[is_read] = are_implausible(curves[is_read])
     for index, bone in enumerate(BONES):
         corners = _corners(hand, index, spec)
         if bone.name in unreadable:
             yield BoneAge(bone.name, corners, unreadable[bone.name])
+            continue
+        if implausible[index]:
+            curve = np.asarray(curves[index] / curves[index].sum(), np.float64)
+            yield BoneAge(bone.name, corners, "implausible", weight=float(shares[index]), distribution=curve)
             continue
         power = manifest.bone_powers.get(bone.name)
         curve = np.asarray(curves[index], np.float64)
@@ -106,6 +129,27 @@ def _read(
             interval = max(interval[0], 0.0), interval[1]
         age = float(curve @ np.arange(AGES))
         yield BoneAge(bone.name, corners, None, age, interval, float(shares[index]), curve)
+
+
+def are_implausible(curves: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return whether each bone's age is implausible: uncertain, and far from that of the other bones.
+
+    A bone below plaster looks like none, and its age says nothing. Its joints may still be found by those around them.
+
+    Args:
+        curves: uncalibrated distributions of the bones that were read, (N, 240).
+
+    Returns:
+        bool (N,); False for all of fewer than 6 bones.
+    """
+    if len(curves) < _FEWEST_COMPARED:
+        return np.zeros(len(curves), np.bool_)
+    months = np.arange(AGES)
+    shares = curves / curves.sum(axis=1, keepdims=True)
+    ages = shares @ months
+    spreads = np.sqrt((shares * (months - ages[:, None]) ** 2).sum(axis=1))
+    apart = np.abs(ages - np.median(ages))
+    return np.asarray((apart > _LEAST_APART) & (apart + spreads > _LARGEST_SUM))
 
 
 def _corners(hand: Hand, index: int, spec: ViewSpec) -> tuple[tuple[float, float], ...]:
@@ -129,7 +173,7 @@ def fit_bone_powers(labels_months: ArrayLike, readings: Sequence[Sequence[BoneAg
     curves: dict[str, list[tuple[float, NDArray[np.float64]]]] = {}
     for label, bones in zip(labels.tolist(), readings, strict=True):
         for bone in bones:
-            if bone.distribution is not None:
+            if bone.distribution is not None and bone.unreadable is None:
                 curves.setdefault(bone.name, []).append((label, bone.distribution))
     return {
         name: most_likely_power([label for label, _ in rows], np.stack([curve for _, curve in rows]))

@@ -190,6 +190,7 @@ def _in_frame(assessment: Assessment, evidence: Evidence) -> tuple[NDArray[np.fl
 
     height, width = assessment.picture.shape
     to_frame = fit_inside(height, width, _FRAME_SIDE, _FRAME_SIDE)
-    heat = sample(assessment.heat_map(evidence=evidence).values, to_frame, _FRAME_SIDE, _FRAME_SIDE)
+    strength = np.abs(assessment.heat_map(evidence=evidence).values)  # evidence of both signs would cancel in a mean
+    heat = sample(strength, to_frame, _FRAME_SIDE, _FRAME_SIDE)
     picture = sample(assessment.picture.astype(np.float32), to_frame, _FRAME_SIDE, _FRAME_SIDE)
     return np.clip(heat, 0.0, 1.0), picture

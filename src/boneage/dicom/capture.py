@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from boneage import words
 from boneage.dicom import codes
 from boneage.dicom.identity import ResultKey, instance_reference, laterality, new_object
 from boneage.report.content import ReportContent
@@ -136,6 +137,7 @@ def _lines(document: AssessmentDocument, content: ReportContent, *, is_verified:
     yield _Line(content.stamp or content.age, 46, _ALARM if content.stamp else _INK, is_bold=True)
     for text in content.answer:
         yield _Line(text, 22)
+    yield _Line(words.heat_map(), 18, _FAINT)
     for group in content.warnings:
         for sentence in group.sentences:
             yield _Line(f"{group.title}: {sentence}", 20, _ALARM if group.severity is Severity.CRITICAL else _INK)

@@ -24,6 +24,8 @@ PRIVATE_SCHEME = "99BONEAGE"
 
 BONE_AGE = Code("85151-9", "LN", "Bone age")
 REPORT = Code("37362-1", "LN", "XR Bone age")
+BONE_AGE_BY_BONE = Code("BABONE", PRIVATE_SCHEME, "Bone age by this bone alone")
+UNREADABLE_BONE = Code("UNREADABLE", PRIVATE_SCHEME, "Bone that was not read")
 FINDING = Code("RDES14", "RADELEMENT", "Pediatric bone age")
 DETERMINATION = Code("RDE1733", "RADELEMENT", "Bone age determination")
 METHOD = Code("GP", PRIVATE_SCHEME, "Greulich and Pyle")
@@ -68,6 +70,47 @@ SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operatio
 ENGLISH = Code("en", "RFC5646", "English")
 
 HAND = Code("85562004", "SCT", "Hand")
+_FINGERS: Mapping[str, Code] = MappingProxyType(
+    {
+        "1": Code("76505004", "SCT", "Thumb"),
+        "2": Code("83738005", "SCT", "Index finger"),
+        "3": Code("65531009", "SCT", "Middle finger"),
+        "4": Code("82002001", "SCT", "Ring finger"),
+        "5": Code("12406000", "SCT", "Little finger"),
+    }
+)
+_PARTS: Mapping[str, Code] = MappingProxyType(
+    {
+        "metacarpal": Code("MCBASE", PRIVATE_SCHEME, "Base of the metacarpal"),
+        "mcp": Code("MCP", PRIVATE_SCHEME, "Metacarpophalangeal joint"),
+        "pip": Code("PIP", PRIVATE_SCHEME, "Proximal interphalangeal joint"),
+        "dip": Code("DIP", PRIVATE_SCHEME, "Distal interphalangeal joint"),
+        "ip": Code("IP", PRIVATE_SCHEME, "Interphalangeal joint of the thumb"),
+    }
+)
+_BONES: Mapping[str, Code] = MappingProxyType(
+    {
+        "radius": Code("75129005", "SCT", "Distal Radius"),
+        "ulna": Code("91238003", "SCT", "Distal Ulna"),
+        "carpals": Code("8205005", "SCT", "Wrist"),
+    }
+)
+
+
+def bone_site(name: str) -> tuple[Code, Code | None]:
+    """Return the finding site of a bone or joint, and the part of it.
+
+    SNOMED CT has the finger. Which of its joints is meant is a modifier of our own.
+
+    Args:
+        name: name of the bone (`boneage.schema.BoneDocument`).
+    """
+    if name in _BONES:
+        return _BONES[name], None
+    part, _, ray = name.partition("_")
+    return _FINGERS[ray], _PARTS[part]
+
+
 SIDES: Mapping[str, Code] = MappingProxyType(
     {"L": Code("7771000", "SCT", "Left"), "R": Code("24028007", "SCT", "Right")}
 )

@@ -2,11 +2,12 @@
 
 The measurements stand in one planar ROI group (TID 1410) whose region is the outline of the hand, so that a viewer
 draws outline and value on the radiograph itself. Without an outline they stand in a group without a region (TID 1501).
+Each single bone that was read has a further planar ROI group. Its region is the tile of the bone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -32,7 +33,7 @@ from boneage.dicom.identity import (
 )
 from boneage.report.comparison import Decided, counted_months
 from boneage.report.numbers import result_numbers
-from boneage.schema import AssessmentDocument, ClinicalDocument
+from boneage.schema import AssessmentDocument, ClinicalDocument, Point
 
 SERIES_NUMBER = 990
 
@@ -124,7 +125,10 @@ def _report(
     report = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_person_context=reader, observer_device_context=device),
         procedure_reported=codes.PROCEDURE,
-        imaging_measurements=[_group(source, document, clinical, key, verification)],
+        imaging_measurements=[
+            _group(source, document, clinical, key, verification),
+            *_bone_groups(source, document, key, verification),
+        ],
         title=standard.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
             hd.sr.CodedConcept.from_code(codes.ENGLISH)
@@ -188,16 +192,10 @@ def _group(
         kind = partial(hd.sr.MeasurementsAndQualitativeEvaluations, source_images=images)
     else:
         kind = partial(hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations, referenced_region=region)
-    algorithm = hd.sr.AlgorithmIdentification(
-        name=f"{MODEL} {document.bundle.name}",
-        version=f"{key.program} ({document.bundle.version})",
-        family=codes.ARTIFICIAL_INTELLIGENCE,
-        manufacturer=MANUFACTURER,
-    )
     group = kind(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=key.uid("hand"), identifier="Hand"),
         finding_type=codes.FINDING,
-        algorithm_id=algorithm,
+        algorithm_id=_algorithm(document, key),
         finding_sites=[hd.sr.FindingSite(codes.HAND, laterality=codes.SIDES.get(laterality(source)))],
         measurements=list(_measurements(document, clinical, decided)),
         qualitative_evaluations=list(_evaluations(clinical)),
@@ -205,6 +203,48 @@ def _group(
     for name, text in _texts(document, clinical, decided):
         group[0].ContentSequence.append(hd.sr.TextContentItem(name, text, hd.sr.RelationshipTypeValues.CONTAINS))
     return group
+
+
+def _algorithm(document: AssessmentDocument, key: ResultKey) -> hd.sr.AlgorithmIdentification:
+    return hd.sr.AlgorithmIdentification(
+        name=f"{MODEL} {document.bundle.name}",
+        version=f"{key.program} ({document.bundle.version})",
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        manufacturer=MANUFACTURER,
+    )
+
+
+def _bone_groups(
+    source: Dataset, document: AssessmentDocument, key: ResultKey, verification: Verification | None
+) -> Iterator[Group]:
+    """Yield a group for each single bone that was read; none beside a corrected bone age."""
+    if verification is not None and verification.decided.is_corrected:
+        return
+    image = hd.sr.SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID)
+    for bone in document.bones:
+        if bone.age_months is None:
+            continue
+        corners = _closed_on(source, document, bone.corners)
+        site, part = codes.bone_site(bone.name)
+        measurements = [_with_method(_months(codes.BONE_AGE_BY_BONE, bone.age_months, method=codes.METHOD))]
+        if bone.interval_months is not None:
+            low, high = bone.interval_months
+            measurements += [_months(codes.NUMBERS["BA95L"], low), _months(codes.NUMBERS["BA95U"], high)]
+        yield hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=hd.sr.TrackingIdentifier(uid=key.uid(f"bone {bone.name}"), identifier=bone.name),
+            referenced_region=hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POLYLINE, corners, image),
+            finding_type=codes.FINDING,
+            algorithm_id=_algorithm(document, key),
+            finding_sites=[
+                hd.sr.FindingSite(site, laterality=codes.SIDES.get(laterality(source)), topographical_modifier=part)
+            ],
+            measurements=measurements,
+        )
+
+
+def _months(concept: Code, months: float, method: Code | None = None) -> hd.sr.Measurement:
+    """Return a measurement in months, with one decimal."""
+    return hd.sr.Measurement(concept, round(months, 1), codes.MONTHS, method=method)
 
 
 def _region(source: Dataset, document: AssessmentDocument) -> hd.sr.ImageRegion | None:
@@ -227,8 +267,13 @@ def outline_on(source: Dataset, document: AssessmentDocument) -> NDArray[np.floa
     """
     if document.hand is None or len(document.hand.outline_xy) < 3:
         return None
+    return _closed_on(source, document, document.hand.outline_xy)
+
+
+def _closed_on(source: Dataset, document: AssessmentDocument, points_xy: Sequence[Point]) -> NDArray[np.float64]:
+    """Return points on the radiograph as a closed line on the source, clipped to the image."""
     read, rows, columns = document.radiograph, int(source.Rows), int(source.Columns)
-    points = np.array(document.hand.outline_xy) * [columns / read.width_pixels, rows / read.height_pixels]
+    points = np.array(points_xy) * [columns / read.width_pixels, rows / read.height_pixels]
     closed = np.vstack([points, points[:1]])
     return np.asarray(closed.clip([0, 0], [columns, rows]))
 
@@ -238,7 +283,7 @@ def _measurements(
 ) -> Iterator[hd.sr.Measurement]:
     """Yield bone age, bounds, difference and SDS beside one another, months with one decimal."""
     months = counted_months(document, decided)
-    yield _with_method(hd.sr.Measurement(codes.BONE_AGE, round(months, 1), codes.MONTHS, method=codes.METHOD))
+    yield _with_method(_months(codes.BONE_AGE, months, method=codes.METHOD))
     for number in result_numbers(document, clinical, decided):
         if number.code in codes.NUMBERS:
             yield hd.sr.Measurement(codes.NUMBERS[number.code], number.value, codes.UNITS[number.unit])
@@ -263,6 +308,9 @@ def _texts(
     with words.use_language("en"):
         if clinical.sds is not None:
             yield codes.REFERENCE, clinical.reference.name
+        for bone in document.bones:
+            if bone.unreadable is not None:
+                yield codes.UNREADABLE_BONE, f"{words.bone(bone.name)}: {words.unreadable(bone.unreadable)}"
         for warning in document.warnings:
             yield codes.WARNING, f"{warning.severity}: {warning.message}"
         if decided is None:

@@ -21,9 +21,9 @@ from boneage.hand.joints import JOINT_ROWS, Joints
 from boneage.hand.registration import BOXES, CAPITATE_IN_FRAME_XY, Hand
 from boneage.hand.views import MASK_MARGIN, GreyScale, ViewSpec, widened
 
-Unreadable = Literal["cut_off", "joints_uncertain", "no_contrast"]
-"""Reason why a bone is not read: it lies beyond the radiograph's edge, its joints were not found with certainty, or its
-part of the radiograph shows one even grey."""
+Unreadable = Literal["cut_off", "joints_uncertain", "no_contrast", "implausible"]
+"""Reason why a bone is not read: it lies beyond the radiograph's edge, its joints were not found with certainty, its
+part of the radiograph shows one even grey, or its age was implausible (`boneage.bundle.bone_ages.are_implausible`)."""
 
 
 class Bone(NamedTuple):

@@ -6,10 +6,12 @@ Growth charts read the Observation with the code 85151-9. It is preliminary unti
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from importlib.metadata import version as version_of
 from typing import Any, Literal
 from urllib.parse import quote
 
+from boneage import words
 from boneage.messages.result import ResultSource, ResultValues, result_values
 from boneage.report.numbers import Number
 from boneage.schema import AssessmentDocument
@@ -159,7 +161,7 @@ def _observation(document: AssessmentDocument, source: ResultSource, values: Res
         "bodySite": _concept(SNOMED, "85562004", "Hand"),
         "method": {"text": document.method},
         "device": {"reference": f"urn:uuid:{_id(source, 'device')}"},
-        "component": [*map(_component, values.numbers), _sex(values.sex)],
+        "component": [*map(_component, values.numbers), _sex(values.sex), *_bones(document, source, values)],
     }
     if values.months is None:
         reason = _concept(f"{_TERMINOLOGY}/data-absent-reason", "error", "Error")
@@ -212,6 +214,20 @@ def _component(number: Number) -> dict[str, Any]:
         "code": _concept(PRIVATE, number.code, number.name),
         "valueQuantity": _quantity(number.value, number.unit),
     }
+
+
+def _bones(document: AssessmentDocument, source: ResultSource, values: ResultValues) -> Iterator[dict[str, Any]]:
+    """Yield a component for each single bone; none beside a corrected bone age or one that must not be used."""
+    if values.months is None or (source.decided is not None and source.decided.is_corrected):
+        return
+    for bone in document.bones:
+        display = f"Bone age by one bone or joint: {bone.name}"
+        code = _concept(PRIVATE, f"BABONE.{bone.name}", display)
+        if bone.age_months is not None:
+            yield {"code": code, "valueQuantity": _quantity(round(bone.age_months, 1), "mo")}
+        elif bone.unreadable is not None:
+            reason = _concept(f"{_TERMINOLOGY}/data-absent-reason", "error", "Error")
+            yield {"code": code, "dataAbsentReason": {**reason, "text": words.unreadable(bone.unreadable)}}
 
 
 def _sex(code: str) -> dict[str, Any]:

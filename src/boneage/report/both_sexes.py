@@ -131,7 +131,7 @@ def both_headlines(readings: tuple[ReadingContent, ...]) -> str:
 def _reading(document: AssessmentDocument, content: ReportContent, shared: tuple[str, ...]) -> ReadingContent:
     lines = tuple(line for line in content.answer if line not in shared)
     heading = gettext(_HEADINGS[document.sex])
-    return ReadingContent(heading, content.age, content.is_void, content.stamp, lines, content.regions)
+    return ReadingContent(heading, content.age, content.is_void, content.stamp, lines, content.regions, content.bones)
 
 
 def _method(decided: Decided | None) -> str:

@@ -19,6 +19,7 @@ from boneage.report.comparison import Decided, comparison, counted_months, seria
 from boneage.report.facts import Row, fact_rows
 from boneage.schema import (
     AssessmentDocument,
+    BoneDocument,
     ClinicalDocument,
     DeterminationCode,
     NormalRangeDocument,
@@ -40,6 +41,7 @@ class ReadingContent:
         stamp: words beside such a number.
         lines: lines below the bone age.
         regions: bone age by each region alone.
+        bones: bone ages by each bone or joint alone, a row for each kind.
     """
 
     heading: str
@@ -48,6 +50,7 @@ class ReadingContent:
     stamp: str
     lines: tuple[str, ...]
     regions: tuple[Row, ...]
+    bones: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class ReportContent:
         comparison: comparison with an earlier radiograph.
         warnings: warnings by severity, the gravest first.
         regions: bone age by each region alone.
+        bones: bone ages by each bone or joint alone, a row for each kind.
         plates: most probable plates of the atlas.
         facts: radiograph and system.
         notice: statement that this is not a medical device.
@@ -98,6 +102,7 @@ class ReportContent:
     comparison: str
     warnings: tuple[words.WarningGroup, ...]
     regions: tuple[Row, ...]
+    bones: tuple[Row, ...]
     plates: str
     facts: tuple[Row, ...]
     notice: tuple[str, ...]
@@ -128,7 +133,7 @@ class ReportContent:
     def readings(self) -> tuple[ReadingContent, ...]:
         """The bone age as the only reading, as `boneage.report.both_sexes` has two."""
         heading = gettext("Bone age")
-        return (ReadingContent(heading, self.age, self.is_void, self.stamp, self.answer, self.regions),)
+        return (ReadingContent(heading, self.age, self.is_void, self.stamp, self.answer, self.regions, self.bones),)
 
 
 def report_content(
@@ -176,6 +181,7 @@ def report_content(
         comparison=compared,
         warnings=groups,
         regions=() if is_unusable else tuple(_regions(document)),
+        bones=() if is_unusable else tuple(_bones(document)),
         plates="" if is_unusable else plates_sentence(document),
         facts=tuple(fact_rows(document)),
         notice=notice(),
@@ -276,6 +282,19 @@ def bone_rows(document: AssessmentDocument) -> Iterator[Row]:
             yield words.bone(bone.name), words.age_with_months(max(bone.age_months, 0.0))
         elif bone.unreadable is not None:
             yield words.bone(bone.name), words.unreadable(bone.unreadable)
+
+
+def _bones(document: AssessmentDocument) -> Iterator[Row]:
+    """Yield a row for each kind of bone or joint, from thumb to little finger; a dash for one without an age."""
+    kinds: dict[str, list[BoneDocument]] = {}
+    for bone in document.bones:
+        kinds.setdefault(bone.name.partition("_")[0], []).append(bone)
+    for kind, bones in kinds.items():
+        bones.sort(key=lambda bone: bone.name)
+        rays = [bone.name.partition("_")[2] for bone in bones]
+        name = words.bone(bones[0].name if len(bones) == 1 else f"{kind}_{rays[0]}\N{EN DASH}{rays[-1]}")
+        ages = ["\N{EN DASH}" if bone.age_months is None else words.number(bone.age_months, 0) for bone in bones]
+        yield name, gettext("%(number)s months") % {"number": " · ".join(ages)}
 
 
 def plates_sentence(document: AssessmentDocument) -> str:

@@ -55,7 +55,7 @@ def page(
     Args:
         assessed: assessment to show.
         created: date and time to print; now if not given.
-        evidence: evidence of the heat map; see `boneage.explain.heat_map`.
+        evidence: evidence of the heat map; see `boneage.explain.HeatMap.of`.
         outline: draw over the heat map where the hand was found, if it was.
     """
     name = assessed.source_name or gettext("radiograph")
@@ -96,9 +96,10 @@ def _reading_html(reading: ReadingContent) -> list[str]:
     lines = [f'<p class="age{" void" if reading.is_void else ""}">{escape(reading.age)}</p>']
     lines += [f'<p class="stamp">{escape(reading.stamp)}</p>'] if reading.stamp else []
     lines += [f"<p>{escape(line)}</p>" for line in reading.lines]
-    items = "".join(f"<li>{escape(region)}: {escape(age)}</li>" for region, age in reading.regions)
-    if items:
-        lines.append(f'<ul class="regions" aria-label="{escape(gettext("Bone age by region"))}">{items}</ul>')
+    for title, rows in ((gettext("Bone age by region"), reading.regions), (gettext("Bone age by bone"), reading.bones)):
+        items = "".join(f"<li>{escape(name)}: {escape(age)}</li>" for name, age in rows)
+        if items:
+            lines.append(f'<ul class="regions" aria-label="{escape(title)}">{items}</ul>')
     return lines
 
 
@@ -133,7 +134,7 @@ def _pictures_html(assessed: Assessed, evidence: Evidence, outline: bool) -> str
 def _map_figure(reading: Assessment, heat: HeatMap, evidence: Evidence, outline: bool, *, names_sex: bool) -> str:
     """Return the figure of a heat map; with `names_sex` the caption states for which sex it is."""
     tinted = _marked(reading, overlay(reading.picture, heat, scale_bar=False), outline)
-    captions = [gettext(_MAP_CAPTIONS[evidence])]
+    captions = [words.heat_map(evidence)]
     captions += [words.sex(reading.sex)] if names_sex else []
     captions += [gettext(_LINES)] if reading.hand is not None and outline else []
     return _figure(_data_uri(tinted), gettext("The radiograph with the heat map"), " · ".join(captions), _scale_html())
@@ -147,8 +148,8 @@ def _figure(uri: str, alternative: str, caption: str, below: str = "") -> str:
 def _scale_html() -> str:
     stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in scale_colours(_WARM_STEPS))
     ramp = f'<i style="background: linear-gradient(to right, {stops})"></i>'
-    weak, strong = escape(gettext("weak")), escape(gettext("strongest on this radiograph"))
-    return f'<span class="scale">{weak} {ramp} {strong}</span>'
+    younger, older = escape(gettext("evidence of a younger hand")), escape(gettext("evidence of an older hand"))
+    return f'<span class="scale">{younger} {ramp} {older}</span>'
 
 
 def _data_uri(picture: NDArray[np.uint8]) -> str:
@@ -160,10 +161,6 @@ _BY_HAND = (marked("Reader's bone age"), marked("Reason, if it differs"), marked
 
 _LINES = marked("Lines: outline, key points and regions of the hand")
 
-_MAP_CAPTIONS: dict[Evidence, str] = {
-    "both": marked("Heat map (Grad-CAM): places that influenced the estimate"),
-    "raising": marked("Heat map (Grad-CAM, positive part): places that raised the estimate"),
-}
 _NO_MAP: dict[Evidence, str] = {
     "both": marked("There is no heat map: no place of the radiograph influenced the estimate."),
     "raising": marked("There is no heat map: no place of the radiograph raised the estimate."),

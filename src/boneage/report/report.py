@@ -209,7 +209,7 @@ def write_files(
         assessed: assessment to write.
         directory: folder of the reports; made if it is missing.
         stem: stem of the names; see `may_write`.
-        evidence: evidence of the heat map; see `boneage.explain.heat_map`.
+        evidence: evidence of the heat map; see `boneage.explain.HeatMap.of`.
         outline: draw where the hand was found, if it was.
 
     Raises:

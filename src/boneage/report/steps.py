@@ -20,13 +20,13 @@ from boneage.activations import ViewActivation
 from boneage.assessment import Assessment
 from boneage.explain import (
     Evidence,
+    HeatMap,
     display_picture,
     display_size,
     encode_picture,
-    heat_map,
     mark_hand,
-    mean_heat_map,
     overlay,
+    paint,
 )
 from boneage.files import atomic_write
 from boneage.geometry import Transform, sample
@@ -126,7 +126,7 @@ def draw_steps(pixels: NDArray[np.float32], assessment: Assessment, evidence: Ev
     Args:
         pixels: the radiograph that was assessed, float32 (H, W), 0..1.
         assessment: assessment of it.
-        evidence: evidence of the maps; see `boneage.explain.heat_map`.
+        evidence: evidence of the maps; see `boneage.explain.HeatMap.of`.
 
     Raises:
         ValueError: the bundle did not look for the hand, or the radiograph is of another size than the assessed one.
@@ -251,8 +251,8 @@ def _draw_views(pixels: NDArray[np.float32], assessment: Assessment, hand: Hand)
 
 
 def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec, bool]]:
-    """Yield views with a name of their own, and True for those that a network reads."""
-    specs = list(dict.fromkeys(one.spec for one in assessment.activations))
+    """Yield views with a name of their own, and True for those that a network reads. Tiles of bones are left out."""
+    specs = list(dict.fromkeys(one.spec for one in assessment.activations if one.spec.region != "bones"))
     counts: dict[str, int] = {}
     for spec in sorted(specs, key=lambda one: one.region):
         counts[spec.region] = counts.get(spec.region, 0) + 1
@@ -268,7 +268,7 @@ def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec, bool]]:
 def _draw_maps(
     assessment: Assessment, hand: Hand, drawn: dict[str, NDArray[np.uint8]], evidence: Evidence
 ) -> Iterator[Step]:
-    """Draw the heat map on each view that a network reads."""
+    """Draw the map of each view that a network reads, on its blanked surroundings, too."""
     for key, spec, is_read in _views(assessment):
         if is_read:
             radiograph_to_view = view_transform(assessment.radiograph_shape, spec, hand)
@@ -284,18 +284,11 @@ def _tinted(
     spec = activations[0].spec
     view_to_picture = Transform.scale(picture.shape[1] / spec.width, picture.shape[0] / spec.height)
     shape = (picture.shape[0], picture.shape[1])
-    maps = [
-        heat_map(
-            one.grid,
-            shape,
-            one.view_to_radiograph.then(radiograph_to_view).then(view_to_picture),
-            spec,
-            one.cells,
-            evidence,
-        )
-        for one in activations
-    ]
-    return overlay(picture, mean_heat_map(maps, [one.weight for one in activations]), scale_bar=False)
+    months = np.zeros(shape, np.float32)
+    for one in activations:
+        to_picture = one.view_to_radiograph.then(radiograph_to_view).then(view_to_picture)
+        months += np.float32(one.share) * paint(one.grid, shape, to_picture, spec, one.cells)
+    return overlay(picture, HeatMap.of(months, evidence), scale_bar=False)
 
 
 def _enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

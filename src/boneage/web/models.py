@@ -390,7 +390,8 @@ class PictureKind(models.TextChoices):
     THUMBNAIL = "thumbnail"
     """JPEG, 8 bit grey: the radiograph, at most 160 pixels a side, for lists."""
     HEAT = "heat"
-    """PNG, 8 bit grey: the heat map 0..1 as 0..255, over the whole radiograph, at most 512 pixels a side."""
+    """PNG, 8 bit grey: the heat map (`boneage.explain.HeatMap.levels`) over the whole radiograph, at most 512 pixels a
+    side."""
 
 
 class Picture(models.Model):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -28,7 +29,6 @@ from boneage.train.bundle.release import renew
 from boneage.train.recipe import Recipe, parse_recipe
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import train
-from boneage.warnings_ import WarningCode
 from tests.bundles import REGION_VIEWS, tiny_bundle
 from tests.train.drawn_radiographs import draw_folder
 
@@ -191,14 +191,22 @@ def test_network_for_bones_is_left_out_without_most_bones(
     assert "bones" not in assessment.region_ages_months
 
 
-def test_network_for_bones_has_no_part_in_the_heat_map(
+def test_heat_map_shows_the_bones_that_were_read(
     renewed: Bundle, radiographs: list[LabelledRadiograph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patch_joints(monkeypatch, 0)
+    """The map of a network for bones alone has evidence on its tiles, and none on a tile that was not read."""
+    patch_joints(monkeypatch, 4)
     only = Bundle(renewed.directory, replace(renewed.manifest, members=renewed.members[-1:]), threads=1)
     assessment = assess(radiographs[5].image, "F", only)
-    assert assessment.heat_map().is_empty
-    assert assessment.has_warning(WarningCode.NO_ACTIVATION)
+    read = [bone for bone in assessment.bones if bone.unreadable is None]
+    assert 0 < len(read) < len(BONES) == len(assessment.bones)
+    assert len(assessment.activations) == len(read)
+    assert assessment.regions == ()
+    strength = np.abs(assessment.heat_map(assessment.radiograph_shape).values)
+    inside = np.zeros(strength.shape, np.uint8)
+    for bone in read:
+        cv2.fillConvexPoly(inside, np.rint(bone.corners_xy).astype(np.int32), 1)
+    assert strength.sum() > 0 and strength[cv2.dilate(inside, np.ones((5, 5))) == 0].sum() == 0
     with pytest.raises(ValueError, match="each of its tiles"):
         view_transform((10, 10), renewed.members[-1].view, assessment.hand)
 

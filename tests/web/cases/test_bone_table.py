@@ -39,7 +39,7 @@ def test_bone_stands_apart(interval: tuple[float, float], apart: bool) -> None:
     assert ("stands apart" in row.text) is apart
 
 
-@pytest.mark.parametrize("reason", ["cut_off", "joints_uncertain", "no_contrast"])
+@pytest.mark.parametrize("reason", ["cut_off", "joints_uncertain", "no_contrast", "implausible"])
 def test_bone_that_cannot_be_read(reason: str) -> None:
     """It has its reason in words, and no age."""
     unread = bone(age_months=None, interval_months=None, unreadable=reason)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from boneage.explain import HeatMap
 from boneage.phantom import draw_hand
 from boneage.web.models import Assessment, AuditEvent, Role
-from boneage.web.queue.pictures import heat_of
 from boneage.web.report.shared_copy import SEAM, blanked, hand_place
 from tests.web.conftest import answer_of_phantom, with_result
 
@@ -56,7 +56,7 @@ def test_blanked_keeps_only_hand(
     outline = [list(corner) for corner in corners]
     height, width = round(RADIOGRAPH[0] * zoom), round(RADIOGRAPH[1] * zoom)
     picture = np.full((height, width), 200, np.uint8)
-    heat = heat_of(np.full((16, 12), 255, np.uint8)) if with_heat else None
+    heat = HeatMap.from_levels(np.full((16, 12), 255, np.uint8)) if with_heat else None
     place = hand_place((height, width), RADIOGRAPH, outline, LENGTH)
     copy = decoded(blanked(picture, place, heat))
     assert not copy[~place].any()

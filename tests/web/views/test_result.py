@@ -271,7 +271,7 @@ def test_viewer_data(open_mode: None, done_assessment: MakeAssessment, client: C
         "capitate",
     }
     assert [box["name"] for box in document["boxes"]] == ["carpal bones"]
-    assert set(document["scales"]) == {"inferno", "viridis", "red"}
+    assert set(document["scales"]) == {"orange", "green"}
 
 
 def test_bundle_without_hands(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja.responses import Status
 
-from boneage.explain import DISPLAY_SIDE, encode_picture, overlay
+from boneage.explain import DISPLAY_SIDE, HeatMap, encode_picture, overlay
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404
 from boneage.web.api.access import caller
@@ -22,7 +22,7 @@ from boneage.web.cases.exports import result_of
 from boneage.web.codes import CODES
 from boneage.web.documents import BothSexesResult, Result
 from boneage.web.models import PictureKind, Verdict
-from boneage.web.queue.pictures import heat_of, reduced, stored_picture
+from boneage.web.queue.pictures import reduced, stored_picture
 from boneage.web.report import pdf as report_pdf
 from boneage.web.report.downloads import file_of
 
@@ -62,14 +62,14 @@ def radiograph(request: HttpRequest, assessment_id: AssessmentId) -> HttpRespons
     tags=["results"],
     summary="Fetch the heat map",
     **operation(
-        {200: Good("Grey levels 0 to 255 over the whole radiograph, in a size of its own.", ("image/png",))},
+        {200: Good("Grey levels 1 to 255 over the whole radiograph, in a size of its own.", ("image/png",))},
         *_RESULT_CODES,
     ),
 )
 def heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
-    """Return the heat map: how much each place moved the estimate; 255 is the strongest place.
+    """Return the heat map: how much each place raised the estimate (above 128) or lowered it (below 128).
 
-    None is stored of a radiograph that was read for both sexes.
+    The strongest place has 255 or 1. None is stored of a radiograph that was read for both sexes.
     """
     return _picture(request, assessment_id, PictureKind.HEAT)
 
@@ -91,7 +91,7 @@ def radiograph_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> H
     )
     if radiograph is None or levels is None:
         raise Http404
-    data = encode_picture(".png", overlay(reduced(radiograph, DISPLAY_SIDE), heat_of(levels)))
+    data = encode_picture(".png", overlay(reduced(radiograph, DISPLAY_SIDE), HeatMap.from_levels(levels)))
     record_access(request, assessment, audit.Action.VIEW, form="overlay")
     return file_of(assessment, data, "image/png", "-overlay.png", is_shown=True)
 

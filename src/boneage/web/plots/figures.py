@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-import cv2
 import numpy as np
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
@@ -146,16 +145,15 @@ def age_plot(curve: AgeCurve, name: str = "age-plot") -> SafeString:
 
 @cache
 def heat_scales() -> dict[str, list[Colour]]:
-    """Return the colour scales of the viewer for the heat map, (red, green, blue) 0..255 from weak to strongest.
+    """Return the colour scales of the viewer for the heat map, (red, green, blue) 0..255.
 
-    ``inferno`` is that of the reports (`boneage.explain`); ``viridis`` is OpenCV's; ``red`` goes from mid grey to red.
+    They lead from the strongest evidence of a younger hand to that of an older one. ``orange`` is that of the reports
+    (`boneage.explain`); ``green`` goes from purple to green. People with any deficiency of colour vision can tell the
+    ends of both apart.
     """
-    levels = np.linspace(0, 255, _SCALE_STEPS).round().astype(np.uint8)[:, None]
-    viridis = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
     return {
-        "inferno": scale_colours(_SCALE_STEPS),
-        "viridis": [(int(red), int(green), int(blue)) for red, green, blue in viridis],
-        "red": [(128, 128, 128), (176, 88, 88), (232, 32, 32)],
+        "orange": scale_colours(_SCALE_STEPS),
+        "green": [(205, 120, 255), (125, 60, 190), (40, 140, 60), (150, 245, 120)],
     }
 
 

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.explain import HeatMap
 from boneage.web.models import Assessment, PictureKind
 
 
@@ -65,8 +64,3 @@ def grey_png(pixels: NDArray[np.float32], *, is_inverted: bool) -> bytes:
     if not is_written:
         raise ValueError("the picture could not be written")
     return data.tobytes()
-
-
-def heat_of(levels: NDArray[np.uint8]) -> HeatMap:
-    """Return the heat map of a stored picture (h, w), 0..255. The value of its strongest place is not stored."""
-    return HeatMap(levels.astype(np.float32) / np.float32(255), 1.0 if levels.any() else 0.0)

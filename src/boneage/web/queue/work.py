@@ -6,8 +6,6 @@ import logging
 from collections.abc import Sequence
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from boneage.assessment import Assessment as Assessed
 from boneage.assessment import assess_radiograph
@@ -120,16 +118,12 @@ def _pictures(radiograph: Radiograph, readings: Sequence[Assessed]) -> dict[Pict
         PictureKind.THUMBNAIL: ("image/jpeg", encode_picture(".jpg", reduced(picture, THUMBNAIL_SIDE))),
     }
     if len(readings) == 1:
-        pictures[PictureKind.HEAT] = ("image/png", encode_picture(".png", _heat(readings[0])))
+        heat = readings[0].heat_map(reduced_shape(readings[0].radiograph_shape, HEAT_SIDE))
+        pictures[PictureKind.HEAT] = ("image/png", encode_picture(".png", heat.levels))
     if radiograph.facts.bits_stored > _PICTURE_BITS:
         is_inverted = hand is not None and hand.inverted
         pictures[PictureKind.GREY] = ("image/png", grey_png(radiograph.pixels, is_inverted=is_inverted))
     return pictures
-
-
-def _heat(assessed: Assessed) -> NDArray[np.uint8]:
-    values = assessed.heat_map(reduced_shape(assessed.radiograph_shape, HEAT_SIDE)).values
-    return np.asarray(np.rint(values * 255), dtype=np.uint8)
 
 
 def _plates(assessed: Assessed) -> PlatesDocument | None:

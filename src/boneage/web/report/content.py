@@ -66,7 +66,7 @@ class Report:
         yield from (*self.letterhead.lines, content.title, self.printed_at, *self.shared)
         for reading in content.readings:
             yield from (reading.heading, reading.age, reading.stamp, *reading.lines)
-            for row in reading.regions:
+            for row in (*reading.regions, *reading.bones):
                 yield from row
         yield from (*self.decision, self.map_note, *content.notice, *content.intended_use, *self.signature)
         yield from (figure.caption for figure in self.figures)

@@ -27,7 +27,7 @@ from boneage.schema import HandDocument
 from boneage.sex import Sex
 from boneage.web import installation, texts
 from boneage.web.models import BOTH, Assessment, PictureKind
-from boneage.web.queue.pictures import decoded, heat_of, reduced, stored_picture
+from boneage.web.queue.pictures import decoded, reduced, stored_picture
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,8 @@ class _ShownPlate:
 def heat_map_of(assessment: Assessment) -> HeatMap | None:
     """Return the heat map of an assessment over its whole radiograph; None if there is nothing on it."""
     levels = stored_picture(assessment, PictureKind.HEAT)
-    return None if levels is None or not levels.any() else heat_of(levels)
+    heat = None if levels is None else HeatMap.from_levels(levels)
+    return None if heat is None or heat.is_empty else heat
 
 
 def figures(assessment: Assessment, heat: HeatMap | None, *, is_void: bool) -> tuple[Figure, ...]:
@@ -251,8 +252,8 @@ def _nearest_plate(sex: Sex, age_months: float, *, names_sex: bool) -> _ShownPla
 
 
 def _heat_figure(picture: NDArray[np.uint8], heat: HeatMap) -> Figure:
-    caption = gettext("Heat map (Grad-CAM): places that influenced the estimate")
-    return _figure(overlay(picture, heat, scale_bar=False), caption, gettext("The radiograph with the heat map"))
+    drawn = overlay(picture, heat, scale_bar=False)
+    return _figure(drawn, words.heat_map(), gettext("The radiograph with the heat map"))
 
 
 def _plate_figure(plate: _ShownPlate, hand: HandDocument | None) -> Figure:

@@ -89,9 +89,9 @@ def _above(report: Report) -> list[Flowable]:
     head = _row([_text(report.content.title, "head"), _text(report.printed_at, "right")], [0.6, 0.4])
     readings = report.content.readings
     is_one = len(readings) == 1
-    columns = [[*_reading(one, is_one), *([] if is_one else _regions(one.regions))] for one in readings]
+    columns = [[*_reading(one, is_one), *([] if is_one else _parts(one))] for one in readings]
     decision = [_text(gettext("Decision"), "term"), *(_text(line) for line in report.decision)]
-    decision += _regions(readings[0].regions) if is_one else []
+    decision += _parts(readings[0]) if is_one else []
     shares = [0.58, 0.42] if is_one else [0.41, 0.41, 0.18]
     parts = [head, _rule(), *_facts(report.patient, 3), Spacer(0, 2 * mm), _row([*columns, decision], shares)]
     parts += [_text(line) for line in report.shared]
@@ -110,12 +110,19 @@ def _reading(reading: ReadingContent, is_only: bool) -> list[Flowable]:
     return [*parts, *(_text(line) for line in reading.lines)]
 
 
-def _regions(rows: Sequence[tuple[str, str]]) -> list[Flowable]:
-    """Draw the bone age by region; nothing without any."""
+def _parts(reading: ReadingContent) -> list[Flowable]:
+    """Draw the bone ages by region and by bone; nothing without any."""
+    return [
+        *_rows_below(gettext("Bone age by region"), reading.regions),
+        *_rows_below(gettext("Bone age by bone"), reading.bones, "soft"),
+    ]
+
+
+def _rows_below(title: str, rows: Sequence[tuple[str, str]], kind: str = "plain") -> list[Flowable]:
     if not rows:
         return []
     lines = (gettext("%(label)s: %(age)s") % {"label": term, "age": age} for term, age in rows)
-    return [_text(gettext("Bone age by region"), "term", space_before=4), *(_text(line) for line in lines)]
+    return [_text(title, "term", space_before=4), *(_text(line, kind) for line in lines)]
 
 
 def _below(report: Report) -> list[Flowable]:

@@ -12,12 +12,13 @@ from django.shortcuts import render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
+from boneage.explain import HeatMap
 from boneage.tables.spreadsheet import csv_lines
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404, for_role, user_of
 from boneage.web.cases import exports
 from boneage.web.models import Assessment, PictureKind, Role, State
-from boneage.web.queue.pictures import heat_of, stored_picture
+from boneage.web.queue.pictures import stored_picture
 from boneage.web.report import pdf as report_pdf
 from boneage.web.report import shared_copy as sharing
 from boneage.web.report.content import report_of
@@ -105,5 +106,5 @@ def shared_copy(request: HttpRequest, assessment: Assessment) -> HttpResponse:
     except ValueError as error:
         raise unknown from error
     heat = stored_picture(assessment, PictureKind.HEAT) if request.GET.get("heat") == "1" else None
-    png = sharing.blanked(radiograph, place, None if heat is None else heat_of(heat))
+    png = sharing.blanked(radiograph, place, None if heat is None else HeatMap.from_levels(heat))
     return file_of(assessment, png, "image/png", "-hand.png")

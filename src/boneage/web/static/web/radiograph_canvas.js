@@ -43,16 +43,19 @@ void main() {
   colour = inside ? vec4(mixed, 1.0) : vec4(0.0, 0.0, 0.0, 1.0);
 }`;
 
-/** 256 colours between the given ones, RGBA: the weaker, the more transparent. */
+const NONE = 128; // level of the heat map that stands for no evidence; 255 raised the age most, 1 lowered it
+
+/** 256 colours between the given ones, from evidence of a younger hand to that of an older one, RGBA: the weaker, the more transparent. */
 function ramp(colours) {
   const data = new Uint8Array(256 * 4);
   for (let level = 0; level < 256; level += 1) {
-    const at = (level / 255) * (colours.length - 1);
+    const value = Math.max(-1, (level - NONE) / (255 - NONE));
+    const at = ((value + 1) / 2) * (colours.length - 1);
     const low = Math.min(Math.floor(at), colours.length - 2);
     for (let channel = 0; channel < 3; channel += 1) {
       data[4 * level + channel] = colours[low][channel] + (at - low) * (colours[low + 1][channel] - colours[low][channel]);
     }
-    data[4 * level + 3] = Math.round(255 * Math.max(0, (level / 255 - FAINTEST) / (1 - FAINTEST)) ** 0.75);
+    data[4 * level + 3] = Math.round(255 * Math.max(0, (Math.abs(value) - FAINTEST) / (1 - FAINTEST)) ** 0.75);
   }
   return data;
 }
@@ -80,7 +83,7 @@ class WebGlRadiograph {
       gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
       gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
       gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
-      gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8, 1, 1, 0, gl.RED, gl.UNSIGNED_BYTE, new Uint8Array(1));
+      gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8, 1, 1, 0, gl.RED, gl.UNSIGNED_BYTE, new Uint8Array([NONE]));
       gl.uniform1i(this.place(name), unit);
     });
     gl.uniform2f(this.place("size"), size.width, size.height);

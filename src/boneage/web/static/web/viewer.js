@@ -37,7 +37,7 @@ export class Viewer {
     this.controls = new Controls(root);
     const stored = storedSettings();
     this.shown = Object.fromEntries([...LAYERS, ...TOOLS].map((name) => [name, LAYERS.includes(name) && stored[name] === true]));
-    this.colours = this.data.scales[stored.colours] ? stored.colours : "inferno";
+    this.colours = this.data.scales[stored.colours] ? stored.colours : "orange";
     this.opacity = clamp(Number(stored.opacity) || 62, 5, 100);
     Object.assign(this, { invert: false, pointer: null, panes: [], fitted: "hand" });
     this.grey = { top: 255, window: 255, level: 127.5 }; // highest level; window and level at first

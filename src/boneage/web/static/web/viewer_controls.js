@@ -49,7 +49,8 @@ export class Controls {
   drawLegend(colours) {
     if (this.legendOf === colours) return;
     this.legendOf = colours;
-    const stops = colours.map((rgb) => `rgb(${rgb.join(" ")})`);
+    const strength = (index) => Math.abs((2 * index) / (colours.length - 1) - 1);
+    const stops = colours.map((rgb, index) => `rgb(${rgb.join(" ")} / ${strength(index)})`);
     this.root.querySelector("[data-legend]").style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
   }
 }
