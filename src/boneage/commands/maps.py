@@ -155,6 +155,8 @@ def _samples(
 
     Errors of radiographs are added to `errors`, and the shares of those with a hand to `measured`.
     """
+    import numpy as np
+
     from boneage.evaluate.map_shares import map_shares
     from boneage.explain import display_size
 
@@ -165,7 +167,7 @@ def _samples(
         assessment, hand = result
         if hand is not None:
             shape = assessment.radiograph_shape
-            heat = assessment.heat_map(display_size(shape, _SHARES_SIDE), evidence).values
+            heat = np.abs(assessment.heat_map(display_size(shape, _SHARES_SIDE), evidence).values)
             shares = map_shares(heat, hand, shape, radiograph.sex, radiograph.boneage_months)
             if shares is not None:
                 measured.append(shares)
