@@ -138,7 +138,9 @@ def _assessed(
 
     def work(radiograph: LabelledRadiograph) -> tuple[Assessment, Hand | None]:
         assessment = assess(radiograph.image, radiograph.sex, bundle)
-        if finder is None or finder is bundle:
+        if finder is None:
+            return assessment, None
+        if finder is bundle:
             return assessment, assessment.hand
         return assessment, finder.find_hand(read_radiograph(radiograph.image).pixels)
 
