@@ -27,6 +27,7 @@ _COMMANDS = {
     "bundle": "List, show and check model bundles.",
     "train": "Train a network from a recipe and a table of radiographs.",
     "build": "Train all networks of a plan, and make a calibrated bundle.",
+    "pack": "Pack radiographs with their hands into one file, to train elsewhere.",
     "finetune": "Adapt a bundle to your own radiographs.",
     "mine": "Make hand masks by positive mining, with a page to review them.",
     "grid": "Train and compare the 18 networks of Iglovikov et al.",

@@ -111,6 +111,8 @@ class TableError(BoneageError):
     ``table_split``: a part of the split is missing or empty.
     ``table_resume``: it does not belong to an interrupted run with these radiographs and settings.
     ``table_busy``: another process writes it.
+    ``table_archive``: a training archive is damaged, has another format, or has files that do not belong in one.
+    ``table_archive_size``: the radiographs do not fit into a training archive of the wanted size.
     """
 
     exit_status = 6

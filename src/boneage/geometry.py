@@ -137,15 +137,15 @@ def fit_inside(height: int, width: int, target_height: int, target_width: int) -
     )
 
 
+def reduced_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
+    """Return the shape (H, W) of a picture after `downsample_area`."""
+    return shape if zoom >= 1.0 else (max(1, round(shape[0] * zoom)), max(1, round(shape[1] * zoom)))
+
+
 def downsample_area(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
     """Return a picture (H, W) reduced by this factor by area averaging, or unchanged if `zoom` is 1 or more."""
     rows, columns = pixels.shape
-    return pixels if zoom >= 1.0 else _resized_area(pixels, _reduced_shape((rows, columns), zoom))
-
-
-def _reduced_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
-    """Return the shape of a picture of shape (H, W) that is reduced by a factor."""
-    return max(1, round(shape[0] * zoom)), max(1, round(shape[1] * zoom))
+    return pixels if zoom >= 1.0 else _resized_area(pixels, reduced_shape((rows, columns), zoom))
 
 
 def _resized_area(pixels: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -171,7 +171,7 @@ def sample(
     rows, columns = pixels.shape
     zoom = OVERSAMPLING * transform.zoom
     if zoom < 1.0:
-        shape = _reduced_shape((rows, columns), zoom)
+        shape = reduced_shape((rows, columns), zoom)
         transform = Transform.scale(columns / shape[1], rows / shape[0]).then(transform)
         part = _shown_part(transform, shape, height, width)
         pixels = _downsampled_part(pixels, shape, part)

@@ -207,3 +207,18 @@ def test_share_on_radiograph_matches_sampling(
     places = frame_to_radiograph.points(np.stack([box.left + x * box.width, box.top + y * box.height], axis=-1))
     on_radiograph = (places > 0).all(axis=-1) & (places < (radiograph_shape[1], radiograph_shape[0])).all(axis=-1)
     assert share_on_radiograph(region, hand, radiograph_shape) == pytest.approx(on_radiograph.mean(), abs=0.02)
+
+
+@given(points_xy=hands(), zoom=st.floats(0.2, 5.0), x=st.floats(-500, 500), y=st.floats(-500, 500))
+def test_hand_on_other_picture(points_xy: Points, zoom: float, x: float, y: float) -> None:
+    """On a part or a copy of the radiograph the hand lies at the same place, of the frame and of its mask."""
+    hand = Hand(points_xy, np.ones((5, 4), np.uint8), Transform.scale(0.1).then(Transform.shift(2, 3)))
+    to_radiograph = Transform.scale(zoom).then(Transform.shift(x, y))
+    other = hand.on(to_radiograph)
+    assert np.allclose(to_radiograph.points(other.points_xy), points_xy, atol=1e-6)
+    assert np.allclose(
+        other.radiograph_to_frame.matrix, to_radiograph.then(hand.radiograph_to_frame).matrix, rtol=1e-6, atol=1e-4
+    )
+    place = np.array([[10.0, 20.0]])
+    on_mask = hand.radiograph_to_mask.points(to_radiograph.points(place))
+    assert np.allclose(other.radiograph_to_mask.points(place), on_mask)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from boneage.tables.radiographs import (
     read_list,
     read_radiographs,
     split_radiographs,
+    write_radiographs,
 )
 
 
@@ -241,6 +243,26 @@ def test_split_radiographs_share_out_of_range(share: float) -> None:
     """A share out of range is a mistake of the programmer."""
     with pytest.raises(ValueError, match="validation_share"):
         split_radiographs(_radiographs(10), share)
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+def test_write_radiographs_round_trip(split: str | None, tmp_path: Path) -> None:
+    """A written table is read as it was, with texts that a spreadsheet would run, and ages that are no whole months."""
+    (tmp_path / "images").mkdir()
+    radiographs = []
+    for number, (radiograph_id, age) in enumerate((("=1", 100.0), ('b, "c"', 7.25), ("ü", 1 / 3))):
+        image = tmp_path / "images" / f"{number}.png"
+        image.touch()
+        groups = {"device": f"-{number}", "note": ""}
+        radiographs.append(LabelledRadiograph(radiograph_id, image, list(Sex)[number % 2], age, split, groups))
+    write_radiographs(tmp_path / "table.csv", radiographs)
+    read = read_radiographs(tmp_path / "table.csv")
+    assert [one.boneage_months for one in read] == pytest.approx([one.boneage_months for one in radiographs], rel=1e-14)
+    assert [replace(one, boneage_months=0.0) for one in read] == [
+        replace(one, boneage_months=0.0) for one in radiographs
+    ]
+    with pytest.raises(ValueError, match="subpath"):
+        write_radiographs(tmp_path / "elsewhere" / "table.csv", radiographs)
 
 
 @pytest.mark.data

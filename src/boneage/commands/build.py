@@ -14,7 +14,12 @@ from boneage.commands.progress import quiet_option, with_progress
 
 @click.command()
 @click.argument("plan")
-@click.option("--radiographs", required=True, type=click.Path(path_type=Path), help="CSV with id,boneage,male.")
+@click.option(
+    "--radiographs",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="CSV with id,boneage,male, or an archive of `boneage pack`.",
+)
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option("--hand", metavar="NAME_OR_DIR", help="Bundle whose networks find the hands. [default: the plan's]")
 @click.option("--keep", metavar="NAME_OR_DIR", help="Bundle whose networks are not trained again.")
@@ -64,6 +69,8 @@ def build(
     With --keep, the networks that this bundle has by their names are taken over with its hand networks, and the others
     are trained and added to them.
 
+    An archive of boneage pack is unpacked once, beside the decoded radiographs, and brings the hands along.
+
     Finished training runs are kept, unfinished ones are resumed, and a failed one does not stop the others. Shipped
     plans: standard, fast, and full (for full-size radiographs and several GPUs). docs/training.md has their format.
     Needs boneage[train].
@@ -72,6 +79,7 @@ def build(
     Examples:
       boneage build full --radiographs boneage-training-dataset.csv --hand standard --out my-bundle --jobs 4
       boneage build my-plan.toml --radiographs radiographs.csv --out trial --set train.epochs=1
+      boneage build standard --radiographs training.zip --out my-standard
       boneage build my-plan.toml --radiographs radiographs.csv --keep standard --out my-bundle
       torchrun --nproc-per-node 4 -m boneage build full --radiographs radiographs.csv --out my-bundle
     """

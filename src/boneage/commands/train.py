@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipe")
-@click.option("--radiographs", type=click.Path(path_type=Path), required=True, help="CSV with id,boneage,male.")
+@click.option(
+    "--radiographs",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="CSV with id,boneage,male, or an archive of `boneage pack`.",
+)
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of <id>.png; if the CSV has no image column.")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; an existing run is continued."
@@ -48,6 +53,8 @@ def train(
 ) -> None:
     """Train RECIPE (a shipped name or a TOML file) on labelled radiographs.
 
+    An archive of boneage pack is unpacked once, beside the decoded radiographs, and brings the hands along.
+
     The command shows the validation error of each epoch. It stores the last and the best epoch, and the last one's
     estimates for the validation radiographs (validation.csv). A run that was stopped continues after its last complete
     epoch. Needs boneage[train].
@@ -60,11 +67,13 @@ def train(
     Examples:
       boneage train registered-a --radiographs radiographs.csv --out runs/a --set data.hands=standard
       boneage train residual --radiographs radiographs.csv --out runs/residual
+      boneage train distribution-a --radiographs training.zip --out runs/a --set data.hands=standard
       boneage train souza-h --radiographs train.csv --images train/ --out runs/h --set train.epochs=50
       torchrun --nproc-per-node 4 -m boneage train residual --radiographs radiographs.csv --out runs/r
     """
     from boneage.evaluate.predictions import write_predictions
     from boneage.tables.radiographs import read_radiographs
+    from boneage.train.data.unpack import unpacked_table
     from boneage.train.recipe import load_recipe
     from boneage.train.run.engine import Engine
     from boneage.train.run.loop import train as run
@@ -74,12 +83,13 @@ def train(
         raise click.UsageError(f"--devices is a number or auto, not {devices!r}.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     engine = Engine(accelerator, int(devices) if devices.isdigit() else devices, nodes)
-    chosen, labelled = load_recipe(recipe, changes), read_radiographs(radiographs, images)
+    chosen, cache = load_recipe(recipe, changes), cache or out.parent / "cache"
+    labelled = read_radiographs(unpacked_table(radiographs, cache), images)
     finished = run(chosen, labelled, out, cache_folder=cache, engine=engine, quiet=quiet)
     if finished.rank == 0:
         _report(out, finished)
         if chosen.task == "age":
-            table = predict_validation(out, labelled, cache or out.parent / "cache")
+            table = predict_validation(out, labelled, cache)
             write_predictions(out / "validation.csv", table)
 
 

@@ -6,7 +6,6 @@ The picture within even borders is searched first (`boneage.hand.search`), then 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 
 from boneage.arrays import Image
 from boneage.errors import Rejection, RejectionCode
-from boneage.geometry import Transform
 from boneage.hand.borders import InnerPicture, Window, content_windows, inner_window
 from boneage.hand.candidates import hand_box, part_windows, strips_beside, tiles
 from boneage.hand.mask import THRESHOLD
@@ -98,7 +96,7 @@ def find_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, inner: 
         if rejection.code not in {RejectionCode.NO_HAND, RejectionCode.POINTS_UNCERTAIN} or not _is_noisy(picture):
             raise
         hand = _only_hand_of_smoothed(picture, rejection, networks, limits)
-    return _on_source(hand, inner.to_picture)
+    return hand.on(inner.to_picture)
 
 
 def _only_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, *, tiled: bool = True) -> Hand:
@@ -132,12 +130,6 @@ def _is_noisy(pixels: Image) -> bool:
     deviation = float(np.median(np.abs(differences))) / (_NORMAL_QUARTILE * float((_SECOND_DIFFERENCE**2).sum()))
     low, high = np.percentile(pixels, (0.5, 99.5))
     return deviation > _NOISY * float(high - low)
-
-
-def _on_source(hand: Hand, to_picture: Transform) -> Hand:
-    """Move a hand from a part or a smaller copy of a picture onto the picture itself."""
-    points_xy = to_picture.inverse().points(hand.points_xy)
-    return replace(hand, points_xy=points_xy, radiograph_to_mask=to_picture.then(hand.radiograph_to_mask))
 
 
 # --- searches at close range ----------------------------------------------------------------------------------------
@@ -245,7 +237,7 @@ def _search_windows(
         if any(_overlap(inner, one.window) > _SAME_WINDOW for one in searches) or not _has_contrast(inner.cut(pixels)):
             continue
         try:
-            hand = _on_source(search_once(inner.cut(pixels), networks, limits).hand, inner.to_window())
+            hand = search_once(inner.cut(pixels), networks, limits).hand.on(inner.to_window())
             searches.append(_WindowSearch(inner, hand))
         except Rejection as rejection:
             searches.append(_WindowSearch(inner, rejection))

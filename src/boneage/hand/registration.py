@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -118,6 +118,15 @@ class Hand:
             ValueError: Same as in `register`.
         """
         return cls(points_xy=points_xy, mask=np.ones((1, 1), np.uint8), radiograph_to_mask=Transform())
+
+    def on(self, to_radiograph: Transform) -> Hand:
+        """Return the hand on another picture of the radiograph, such as a part, a smaller copy, or the whole of a part.
+
+        Args:
+            to_radiograph: Transform from the other picture's coordinates to those of this hand's radiograph.
+        """
+        points_xy = to_radiograph.inverse().points(self.points_xy)
+        return replace(self, points_xy=points_xy, radiograph_to_mask=to_radiograph.then(self.radiograph_to_mask))
 
     @property
     def mirrored(self) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from boneage.errors import TableError
 from boneage.file_names import name_of
 from boneage.sex import Sex
-from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years
+from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years, write_rows
 
 LARGEST_AGE_MONTHS = 240.0
 """Highest label. One above 20 years is a mistake, since the hand is mature before."""
@@ -111,6 +111,33 @@ def read_radiographs(csv: Path, images: Path | None = None) -> list[LabelledRadi
     reject_years(rows, "boneage")
     _reject_missing_images(csv, folder, radiographs)
     return radiographs
+
+
+def write_radiographs(csv: Path, radiographs: Sequence[LabelledRadiograph]) -> None:
+    """Write a table that `read_radiographs` reads as these radiographs, with their images relative to its folder.
+
+    Args:
+        csv: Path of the table.
+        radiographs: Radiographs of one table, whose images lie below the folder of `csv`.
+
+    Raises:
+        ValueError: An image lies elsewhere.
+    """
+    split = any(radiograph.split is not None for radiograph in radiographs)
+    groups = list(dict.fromkeys(column for radiograph in radiographs for column in radiograph.groups))
+    columns = (*_REQUIRED_COLUMNS, *(("split",) if split else ()), *groups, "image")
+    rows = [
+        (
+            radiograph.id,
+            f"{radiograph.boneage_months:.15g}",
+            radiograph.sex is Sex.MALE,
+            *((radiograph.split,) if split else ()),
+            *(radiograph.groups.get(column) for column in groups),
+            radiograph.image.relative_to(csv.parent).as_posix(),
+        )
+        for radiograph in radiographs
+    ]
+    write_rows(csv, columns, rows)
 
 
 def _labelled(row: Row, folder: Path, by_column: bool) -> LabelledRadiograph:

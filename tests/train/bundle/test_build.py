@@ -24,6 +24,9 @@ from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle import build as building
 from boneage.train.bundle.build import Build, build_bundle, fold_disagreement, out_of_fold, train_and_estimate
 from boneage.train.bundle.plan import Plan, PlannedNetwork, PlannedRun, load_plan, planned_runs
+from boneage.train.data.cache import build_cache
+from boneage.train.data.hands import open_hands
+from boneage.train.data.pack import pack
 from boneage.train.recipe import load_recipe, parse_recipe
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import train
@@ -67,7 +70,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for job in jobs:
             names.append(job.name)
             order = json.loads(json.dumps(job.order))
-            radiographs = read_radiographs(Path(order["radiographs"]), Path(order["images"]))
+            images = None if order["images"] is None else Path(order["images"])
+            radiographs = read_radiographs(Path(order["radiographs"]), images)
             where = {"accelerator": order["accelerator"], "number": order["number"]}
             try:
                 train_and_estimate(
@@ -85,6 +89,27 @@ def code_of(act: Callable[[], object]) -> str:
     with pytest.raises(BoneageError) as caught:
         act()
     return caught.value.code
+
+
+def test_build_bundle_takes_archive(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs get the table that was unpacked once, and nothing locates its hands again."""
+    radiographs, hands = radiographs_of(table), str(table.parent / "hands")
+    cache = build_cache(radiographs, table.parent / "cache", longest_side=2048)
+    located = open_hands(hands, radiographs, cache)
+    pack(radiographs, cache, located, tmp_path / "a.zip", plan="small", hand_pixels=60.0, megabytes=0.1)
+    monkeypatch.setattr(Bundle, "find_hand", None)
+    jobs: list[Job] = []
+
+    def run_jobs(planned: Sequence[Job], *_: object) -> dict[str, int]:
+        jobs.extend(planned)
+        return {job.name: 1 for job in planned}
+
+    monkeypatch.setattr(building, "run_jobs", run_jobs)
+    plan = Plan("small", "A small one", (PlannedNetwork("c", "full-c", (), 2),), hands=hands)
+    build = Build(plan, tmp_path / "a.zip", tmp_path / "runs", changes=SMALL, accelerator="cpu")
+    assert build_bundle(build, tmp_path / "small", report=lambda _: None).failed == {"c-fold-1": 1, "c-fold-2": 1}
+    (folder,) = (tmp_path / "cache").glob("packed-*")
+    assert {job.order["radiographs"] for job in jobs} == {str(folder / "radiographs.csv")}
 
 
 # --- one bundle ---

@@ -34,6 +34,7 @@ from boneage.train.bundle.write import reject_taken
 from boneage.train.data.cache import Progress, build_cache
 from boneage.train.data.hands import open_hands
 from boneage.train.data.splits import choose_radiographs
+from boneage.train.data.unpack import unpacked_table
 from boneage.train.recipe import Recipe, parse_recipe
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import train
@@ -51,7 +52,7 @@ class Build:
 
     Attributes:
         plan: plan of the bundle.
-        radiographs: table of radiographs.
+        radiographs: table of radiographs, or an archive of them (`boneage.train.data.unpack`).
         runs: folder below which the runs lie.
         images: folder of the radiographs' images; see `boneage.tables.radiographs.read_radiographs`.
         changes: changes of all recipes, ``key=value``.
@@ -127,7 +128,9 @@ def build_bundle(
     reject_taken(directory, overwrite=overwrite)
     if build.kept:
         build = replace(build, plan=replace(build.plan, hands=build.kept))
-    radiographs, runs = read_radiographs(build.radiographs, build.images), planned_runs(build.plan, build.changes)
+    runs = planned_runs(build.plan, build.changes)
+    build = replace(build, radiographs=unpacked_table(build.radiographs, build.cache_folder))
+    radiographs = read_radiographs(build.radiographs, build.images)
     hand = Bundle.open(build.plan.hands, threads=build.threads) if build.plan.hands else None
     kept = {member.name for member in hand.members} if hand is not None and build.kept else set()
     new = [run for run in runs if run.name not in kept]

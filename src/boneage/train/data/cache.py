@@ -70,6 +70,10 @@ class RadiographCache:
     def __contains__(self, radiograph_id: str) -> bool:
         return radiograph_id in self._entries
 
+    def shape(self, radiograph_id: str) -> tuple[int, int]:
+        """Return the shape (H, W) of a radiograph, pixels."""
+        return self._entries[radiograph_id].rows, self._entries[radiograph_id].columns
+
     def pixels(self, radiograph_id: str) -> NDArray[np.float32]:
         """Return the radiograph, float32 (H, W), 0..1, bone bright."""
         entry = self._entries[radiograph_id]

@@ -7,9 +7,10 @@ import logging
 import math
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 HANDS_VERSION = 3
 """Version of the code that locates hands. It increases when the same networks locate hands differently."""
 
+HANDS_FOLDER = "hands"
+"""Folder of a table of hands that was packed with its radiographs (`boneage.train.data.pack`), beside their folder."""
+
 _THREADS = 2
 
 
@@ -37,6 +41,9 @@ class HandTable:
         folder: folder of the table.
         rejected: codes of radiographs without a hand that can be registered, by id.
         fingerprint: fingerprint of the networks, limits and code that located the hands.
+        mask_shape: shape (h, w) of the masks.
+        shapes: shapes (H, W) of the radiographs in whose pixels the hands lie, by id; empty if the table belongs to one
+            cache and does not state them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +52,10 @@ class HandTable:
         self.rejected: dict[str, str] = table["rejected"]
         self.fingerprint: list[str] = table["found_by"]
         self._rows = {radiograph_id: row for row, radiograph_id in enumerate(table["ids"])}
-        self._mask_shape: tuple[int, int] = (table["mask_shape"][0], table["mask_shape"][1])
+        self.mask_shape: tuple[int, int] = (table["mask_shape"][0], table["mask_shape"][1])
+        self.shapes = {
+            radiograph_id: (rows, columns) for radiograph_id, (rows, columns) in table.get("shapes", {}).items()
+        }
         self._numbers = np.load(folder / "numbers.npy")
         self._masks = np.load(folder / "masks.npy", mmap_mode="r")
         self._joints = np.load(folder / "joints.npy") if (folder / "joints.npy").exists() else None
@@ -56,12 +66,17 @@ class HandTable:
     def __contains__(self, radiograph_id: str) -> bool:
         return radiograph_id in self._rows
 
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the radiographs with a hand."""
+        return list(self._rows)
+
     def hand(self, radiograph_id: str) -> Hand:
         """Return the hand, equal to the bit to the result of `Bundle.find_hand` on the radiograph in the cache."""
         row = self._rows[radiograph_id]
         numbers = self._numbers[row]
-        count = self._mask_shape[0] * self._mask_shape[1]
-        mask = np.unpackbits(self._masks[row], count=count).reshape(self._mask_shape)
+        count = self.mask_shape[0] * self.mask_shape[1]
+        mask = np.unpackbits(self._masks[row], count=count).reshape(self.mask_shape)
         return Hand(
             points_xy=numbers[:6].reshape(3, 2).copy(),
             mask=mask,
@@ -96,7 +111,10 @@ def find_hands(
     folder = parent / f"hands-{_fingerprint(radiographs, cache, bundle)}"
     if not (folder / "hands.json").exists():
         _build(radiographs, cache, bundle, folder, progress)
-    table = HandTable(folder)
+    return _with_warning(HandTable(folder))
+
+
+def _with_warning(table: HandTable) -> HandTable:
     if table.rejected:
         log.warning("%d radiographs show no hand: %s", len(table.rejected), dict(list(table.rejected.items())[:10]))
     return table
@@ -105,7 +123,10 @@ def find_hands(
 def open_hands(
     name: str, radiographs: Sequence[LabelledRadiograph], cache: RadiographCache, *, progress: Progress = iter
 ) -> HandTable:
-    """Open the table of the hands that a bundle locates on these radiographs, beside the cache.
+    """Open the table of the hands that a bundle locates on these radiographs: the packed one, or one beside the cache.
+
+    The hands of packed radiographs (`boneage.train.data.pack`) are taken over if the same networks, limits and code
+    located them. Otherwise they are located again, with a warning.
 
     Args:
         name: name of a shipped bundle with hand networks, or its folder.
@@ -118,7 +139,29 @@ def open_hands(
     """
     bundle = Bundle.open(name, threads=1)
     readable = [radiograph for radiograph in radiographs if radiograph.id in cache]
-    return find_hands(readable, cache, bundle, cache.folder.parent, progress=progress)
+    packed = _packed_hands(readable, cache, bundle)
+    return find_hands(readable, cache, bundle, cache.folder.parent, progress=progress) if packed is None else packed
+
+
+def _packed_hands(
+    radiographs: Sequence[LabelledRadiograph], cache: RadiographCache, bundle: Bundle
+) -> HandTable | None:
+    """Return the table of hands that was packed with these radiographs; None if there is none, or it does not apply."""
+    folders = {radiograph.image.parent.parent / HANDS_FOLDER for radiograph in radiographs}
+    folder = next(iter(folders), Path())
+    if len(folders) != 1 or not (folder / "hands.json").is_file():
+        return None
+    table = HandTable(folder)
+    if table.fingerprint != hand_fingerprint(bundle):
+        log.warning(
+            "The packed hands were located by other networks than those of %s, so that they are located again.",
+            bundle.manifest.name,
+        )
+        return None
+    if any(table.shapes.get(one.id) != cache.shape(one.id) for one in radiographs):
+        log.warning("The packed radiographs are reduced further (data.longest_side), so that hands are located again.")
+        return None
+    return _with_warning(table)
 
 
 def hand_fingerprint(bundle: Bundle) -> list[str]:
@@ -159,30 +202,65 @@ def _write(
         except Rejection as rejection:
             return rejection
 
-    ids: list[str] = []
+    hands: dict[str, Hand] = {}
     rejected: dict[str, str] = {}
-    numbers: list[list[float]] = []
-    masks: list[np.ndarray] = []
-    joints: list[np.ndarray] = []
-    shape = bundle.hand_networks().mask_shape
     with ThreadPoolExecutor(_THREADS) as pool:
         for radiograph, hand in zip(progress(radiographs), pool.map(locate, radiographs), strict=True):
             if isinstance(hand, Rejection):
                 rejected[radiograph.id] = hand.code
-                continue
-            to_mask = hand.radiograph_to_mask.matrix[:2].ravel()
-            ids.append(radiograph.id)
-            numbers.append(
-                [*hand.points_xy.ravel(), *to_mask, float(hand.inverted), hand.spread, float(hand.side_certain)]
-            )
-            masks.append(np.packbits(hand.mask))
-            if hand.joints is not None:
-                joints.append(np.column_stack([hand.joints.frame_xy, hand.joints.spread]))
-    np.save(folder / "numbers.npy", np.array(numbers, dtype=np.float64).reshape(-1, 15))
-    np.save(
-        folder / "masks.npy", np.array(masks, dtype=np.uint8).reshape(len(masks), math.ceil(shape[0] * shape[1] / 8))
+            else:
+                hands[radiograph.id] = hand
+    write_hands(
+        folder, hands, rejected, mask_shape=bundle.hand_networks().mask_shape, found_by=hand_fingerprint(bundle)
     )
+
+
+def write_hands(
+    folder: Path,
+    hands: Mapping[str, Hand],
+    rejected: Mapping[str, str],
+    *,
+    mask_shape: tuple[int, int],
+    found_by: Sequence[str],
+    shapes: Mapping[str, tuple[int, int]] | None = None,
+) -> None:
+    """Write the files of a table that `HandTable` opens. The same hands make the same bytes.
+
+    Args:
+        folder: existing folder of the table.
+        hands: hands by the radiograph's id. All of them have joints, or none.
+        rejected: codes of radiographs without a hand, by id.
+        mask_shape: shape (h, w) of all masks.
+        found_by: fingerprint of the networks, limits and code that located the hands.
+        shapes: see `HandTable.shapes`.
+    """
+    numbers = [
+        [
+            *hand.points_xy.ravel(),
+            *hand.radiograph_to_mask.matrix[:2].ravel(),
+            float(hand.inverted),
+            hand.spread,
+            float(hand.side_certain),
+        ]
+        for hand in hands.values()
+    ]
+    masks = [np.packbits(hand.mask) for hand in hands.values()]
+    joints = [
+        np.column_stack([hand.joints.frame_xy, hand.joints.spread])
+        for hand in hands.values()
+        if hand.joints is not None
+    ]
+    length = math.ceil(mask_shape[0] * mask_shape[1] / 8)
+    np.save(folder / "numbers.npy", np.array(numbers, dtype=np.float64).reshape(-1, 15))
+    np.save(folder / "masks.npy", np.array(masks, dtype=np.uint8).reshape(len(masks), length))
     if joints:
         np.save(folder / "joints.npy", np.array(joints, dtype=np.float64))
-    table = {"ids": ids, "rejected": rejected, "mask_shape": shape, "found_by": hand_fingerprint(bundle)}
+    table: dict[str, Any] = {
+        "ids": list(hands),
+        "rejected": dict(rejected),
+        "mask_shape": mask_shape,
+        "found_by": list(found_by),
+    }
+    if shapes is not None:
+        table["shapes"] = dict(shapes)
     (folder / "hands.json").write_text(json.dumps(table), encoding="utf-8")
