@@ -78,8 +78,10 @@ def located_again(bundle: Bundle, packed: Views, count: int) -> str:
             hand = bundle.find_hand(packed.cache.pixels(radiograph.id))
         except Rejection:
             continue
-        known = packed.hands.hand(radiograph.id)
-        in_frame = known.radiograph_to_frame.points(hand.points_xy) - known.radiograph_to_frame.points(known.points_xy)
+        stored = packed.hands.hand(radiograph.id)
+        in_frame = stored.radiograph_to_frame.points(hand.points_xy) - stored.radiograph_to_frame.points(
+            stored.points_xy
+        )
         shifts.append(100 * np.hypot(*in_frame.T) / HAND_LENGTH)
     moved = np.array(shifts)
     return (
