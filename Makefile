@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run serve test coverage system-packages check bench fuzz commands docs pictures tour ohif lock sbom licences audit clean
+.PHONY: help run serve test coverage system-packages check bench fuzz commands docs diagrams pictures tour ohif lock sbom licences audit clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -53,7 +53,11 @@ commands: .venv/.dev  ## write docs/commands.md anew from the commands' own help
 	$(BIN)/python docs/check.py --write
 
 docs: .venv/.dev  ## the documentation site in out/site, without network
-	$(BIN)/mkdocs build --quiet
+	$(BIN)/mkdocs build  # with --quiet, warnings would not fail it
+
+diagrams:  ## fetch the library that draws the diagrams of the site (npm); without it `make docs` shows their text
+	mkdir -p out/mermaid
+	cd out/mermaid && npm pack --silent mermaid@11.12.0 && tar -xzf mermaid-11.12.0.tgz && rm mermaid-11.12.0.tgz
 
 bench: .venv/.dev  ## latency of the whole walk by step, and cold start
 	$(BIN)/python benchmarks/latency.py

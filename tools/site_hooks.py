@@ -1,4 +1,8 @@
-"""Hooks of the documentation site (mkdocs): pages of the repository's root, and links that leave the documentation."""
+"""Hooks of the documentation site (mkdocs): pages of the root, links that leave the documentation, and diagrams.
+
+The theme would load the library of diagrams (Mermaid) from another host. If `make diagrams` has fetched it, it becomes
+a part of the site; otherwise diagrams are shown as their text.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,26 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 ROOT_PAGES = ("MODEL_CARD.md", "CONTRIBUTING.md", "CHANGELOG.md")
 """Pages of the root that the site shows."""
+MERMAID = ROOT / "out" / "mermaid" / "package" / "dist" / "mermaid.min.js"
+MERMAID_ADDRESS = "assets/mermaid.min.js"
 LINK = re.compile(r"\[([^\]]*)\]\((?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
+def on_config(config: Any) -> Any:
+    """Draw diagrams by the site's own library, or show their text."""
+    if MERMAID.is_file():
+        config.extra_javascript.append(MERMAID_ADDRESS)
+    else:
+        config.mdx_configs["pymdownx.superfences"]["custom_fences"] = []
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages of the root."""
+    """Add the pages of the root, and the library of diagrams."""
     for name in ROOT_PAGES:
         files.append(File.generated(config, name, content=(ROOT / name).read_text(encoding="utf-8")))
+    if MERMAID.is_file():
+        files.append(File.generated(config, MERMAID_ADDRESS, abs_src_path=str(MERMAID)))
     return files
 
 
