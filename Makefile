@@ -20,7 +20,7 @@ CATALOGUES := $(wildcard src/boneage/locale/*/LC_MESSAGES/django.po)
 	touch $@
 
 .venv/.dev: .venv/.base
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,web,pacs,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,web,pacs,archive,dev]'
 	touch $@
 
 run: .venv/.base  ## assess a reference plate of a known age with the shipped bundle: months, overlay and report in out/

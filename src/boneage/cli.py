@@ -15,6 +15,7 @@ from boneage.file_names import shown
 
 _COMMANDS = {
     "assess": "Assess the bone age on radiographs of the hand.",
+    "archive": "Assess a whole archive: a folder, a list, a CD or a PACS.",
     "height": "Print the adult height by published methods, side by side.",
     "sample": "Write an average hand of a known age to try the program on.",
     "serve": "Serve the web pages and the REST API.",
@@ -45,6 +46,7 @@ _COMMANDS = {
 _EXTRAS = {
     **dict.fromkeys(("torch", "lightning", "tqdm", "onnx", "onnxscript", "tensorboard"), "train"),
     "matplotlib": "plot",
+    **dict.fromkeys(("dask", "distributed", "pyarrow"), "archive"),
     **dict.fromkeys(("highdicom", "PIL", "pynetdicom"), "pacs"),
     **dict.fromkeys(
         ("axes", "csp", "dj_database_url", "django", "django_htmx", "django_tasks", "django_tasks_db"), "web"

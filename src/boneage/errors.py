@@ -8,6 +8,7 @@ prints them, the web service returns them, and logs carry them.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 
 class RejectionCode(StrEnum):
@@ -59,6 +60,16 @@ class BoneageError(Exception):
         super().__init__(f"{message} [{code}]")
         self.code = str(code)
         self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how the error is pickled, so that it travels between processes."""
+        return _restored, (type(self), self.code, self.message)
+
+
+def _restored(kind: type[BoneageError], code: str, message: str) -> BoneageError:
+    error = kind.__new__(kind)
+    BoneageError.__init__(error, code, message)
+    return error
 
 
 class Rejection(BoneageError):  # noqa: N818 - not an error of the program
@@ -123,7 +134,7 @@ class ConfigurationError(BoneageError):
 
     ``pacs_invalid``: the file of the DICOM node is missing or invalid, or its certificates cannot be used.
     ``setting_invalid``: an environment variable has a value out of range.
-    ``address_invalid``: the service cannot listen at this address.
+    ``address_invalid``: the service cannot listen at this address, or no server answers there.
     ``port_in_use``: another program listens at this port.
     ``database_unusable``: the database cannot be opened or reached.
     ``database_outdated``: the database is of another version.
@@ -143,9 +154,9 @@ class AtlasError(BoneageError):
 
 
 class NodeError(BoneageError):
-    """A peer of the DICOM node that cannot be used.
+    """A PACS, or a peer of the DICOM node, that cannot be used.
 
-    ``peer_not_ready``: it does not answer, or does not accept what the configuration needs.
+    ``peer_not_ready``: it does not answer, or does not accept what is needed.
     """
 
     exit_status = 10

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to, and rename it to `path` if the block ends without an error.
 
     The temporary name keeps the suffix, from which some libraries recognise the format. A missing folder is made.
+
+    Args:
+        path: Path of the file.
+        durable: True to have the file on the disk before the block's end returns, so that it survives a power cut.
 
     Raises:
         OSError: Writing failed. The error names `path` and not the temporary file.
@@ -23,7 +29,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = _beside(path)
     try:
         yield temporary
+        if durable:
+            _synchronise(temporary)
         temporary.replace(path)
+        if durable:
+            _synchronise(path.parent)
     except OSError as error:
         if error.filename not in (None, str(temporary), temporary):
             raise  # the error concerns another file
@@ -77,6 +87,17 @@ def ensure_writable(path: Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         probe.unlink(missing_ok=True)
+
+
+def _synchronise(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk."""
+    if path.is_dir() and sys.platform == "win32":  # Windows cannot open folders, and needs no such call
+        return
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _beside(path: Path) -> Path:

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from datetime import date
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -47,6 +48,7 @@ LEFT_OUT = frozenset(
 _PAIR = {"facts_spacing_mm": ("rows", "columns")}
 """Ends of the names of a pair of numbers that are no bounds."""
 _BOUNDS = ("low", "high")
+_SCALARS = {float, int, bool, str, date}
 _BUNDLE = ("bundle", "bundle_version")
 """Last columns: name and version of the bundle."""
 
@@ -63,8 +65,8 @@ def _hints(document: Any) -> dict[str, Any]:
     return {name: _inner(hint) for name, hint in typing.get_type_hints(document).items()}
 
 
-def _cells(document: Any, value: Document | None, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield columns and cells of a document of a class; the cells of a missing one are None."""
+def _cells(document: Any, value: Document | None, prefix: str = "") -> Iterator[tuple[str, type, object]]:
+    """Yield columns, their types and cells of a document of a class; the cells of a missing one are None."""
     for field in fields(document):
         path, hint = prefix + field.name, _hints(document)[field.name]
         one = None if value is None else getattr(value, field.name)
@@ -73,25 +75,30 @@ def _cells(document: Any, value: Document | None, prefix: str = "") -> Iterator[
         if is_dataclass(hint):
             yield from _cells(hint, one, f"{path}_")
         elif path == "region_ages_months":
-            yield from ((f"region_{name.lower()}_months", (one or {}).get(name)) for name in REGIONS)
+            yield from ((f"region_{name.lower()}_months", float, (one or {}).get(name)) for name in REGIONS)
         elif path == "bones":
             read = {bone.name: bone.age_months for bone in one or ()}
-            yield from ((f"bone_{name}_months", read.get(name)) for name in BONES)
+            yield from ((f"bone_{name}_months", float, read.get(name)) for name in BONES)
             unread = (f"{bone.name}:{bone.unreadable}" for bone in one or () if bone.unreadable is not None)
-            yield "bones_unreadable", " ".join(unread) or None
+            yield "bones_unreadable", str, " ".join(unread) or None
         elif hint == tuple[float, float]:
-            yield from zip((f"{path}_{end}" for end in _PAIR.get(path, _BOUNDS)), one or (None, None), strict=True)
+            for end, bound in zip(_PAIR.get(path, _BOUNDS), one or (None, None), strict=True):
+                yield f"{path}_{end}", float, bound
         elif path == "warnings":
             listed: tuple[WarningDocument, ...] = one or ()
-            yield path, " ".join(warning.code for warning in listed) or None
-            yield "severity", highest_severity(warning.severity for warning in listed)
+            yield path, str, " ".join(warning.code for warning in listed) or None
+            yield "severity", str, highest_severity(warning.severity for warning in listed)
         elif typing.get_origin(hint) is tuple:
-            yield path, " ".join(map(str, one or ())) or None
+            yield path, str, " ".join(map(str, one or ())) or None
         else:
-            yield path, one.value if isinstance(one, Enum) else one
+            yield path, hint if hint in _SCALARS else str, one.value if isinstance(one, Enum) else one
 
 
-COLUMNS: tuple[str, ...] = (*(name for name, _ in _cells(AssessmentDocument, None)), *_BUNDLE)
+COLUMN_TYPES: Mapping[str, type] = types.MappingProxyType(
+    {name: kind for name, kind, _ in _cells(AssessmentDocument, None)} | dict.fromkeys(_BUNDLE, str)
+)
+"""Type of the cells of each column that are not None: `float`, `int`, `bool`, `str` or `date`."""
+COLUMNS: tuple[str, ...] = tuple(COLUMN_TYPES)
 """Columns of `flat_row`, in its order."""
 
 
@@ -101,4 +108,4 @@ def flat_row(document: AssessmentDocument) -> Mapping[str, object]:
     A cell is a text, number, boolean or date, or None. Codes of warnings and of other lists are parted by spaces.
     """
     bundle = zip(_BUNDLE, (document.bundle.name, document.bundle.version), strict=True)
-    return dict([*_cells(AssessmentDocument, document), *bundle])
+    return {name: cell for name, _, cell in _cells(AssessmentDocument, document)} | dict(bundle)

@@ -44,6 +44,18 @@ class ProgressLine:
         if time.monotonic() - self._drawn >= _SHORTEST_PAUSE or self._done == self._total:
             self.draw()
 
+    def update(self, done: int, total: int, before: int) -> None:
+        """Set all counts, and draw the line.
+
+        Args:
+            done: Number of finished items.
+            total: Number of items, which may be an estimate that changes.
+            before: Number of items that were finished before the start.
+        """
+        self._done, self._total, self._before = done, max(total, done), before
+        if time.monotonic() - self._drawn >= _SHORTEST_PAUSE or done == total:
+            self.draw()
+
     def draw(self) -> None:
         """Draw the line over its earlier state."""
         if not self._is_shown:

@@ -113,9 +113,7 @@ $pictures
 """
 )
 
-AUDIT_PAGE = Template(
-    _HEAD
-    + """\
+_TABLES = """\
 main { max-width: 1100px; }
 h2 { font-size: 15px; margin: 26px 0 6px; }
 .verdict { font-size: 22px; font-weight: 600; margin: 16px 0 6px; }
@@ -139,6 +137,10 @@ footer { color: var(--soft); font-size: 13px; margin-top: 24px; border-top: 1px 
 @page { size: A4 landscape; margin: 12mm; }
 @media print { :root { color-scheme: light; } main { max-width: none; padding: 0; } body { font-size: 9pt; }
   table { font-size: 8pt; } tr { break-inside: avoid; } svg .limits { print-color-adjust: exact; } }
+"""
+"""Style of pages with tables and small drawings."""
+
+_TABLES_BODY = """\
 </style>
 </head>
 <body>
@@ -150,6 +152,32 @@ $content
 </body>
 </html>
 """
+
+AUDIT_PAGE = Template(_HEAD + _TABLES + _TABLES_BODY)
+
+ARCHIVE_PAGE = Template(
+    _HEAD
+    + _TABLES
+    + """\
+.counts { display: flex; flex-wrap: wrap; gap: 8px 34px; margin: 18px 0 4px; padding: 0; list-style: none; }
+.counts b { display: block; font-size: 26px; line-height: 1.2; font-weight: 600; color: var(--accent); }
+.histograms { display: grid; grid-template-columns: repeat(3, 1fr); gap: 18px; }
+.histograms svg { width: 100%; height: auto; }
+svg .F { fill: var(--accent); }
+svg .M { fill: var(--caution); }
+svg .unknown { fill: var(--soft); }
+svg text { fill: var(--soft); font-size: 9px; }
+svg .axis { stroke: var(--line); stroke-width: 1; }
+.key { color: var(--soft); font-size: 13px; }
+.key i { display: inline-block; width: 10px; height: 10px; margin: 0 4px 0 12px; background: var(--accent); }
+.key i.M { background: var(--caution); }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 14px 12px; }
+.sheet figure { break-inside: avoid; }
+.sheet img, .sheet .none { display: block; width: 100%; height: 200px; object-fit: contain; background: #000; }
+.sheet figcaption { font-size: 12px; overflow-wrap: anywhere; }
+@media (max-width: 700px) { .histograms { grid-template-columns: 1fr; } }
+"""
+    + _TABLES_BODY
 )
 
 INDEX_MARK = '<meta name="generator" content="boneage, index of a folder of reports">'

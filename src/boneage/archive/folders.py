@@ -1,0 +1,145 @@
+"""Sources of files: a folder with all that lies below it, a list, and the index of a CD (DICOMDIR)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from boneage.archive.items import ArchiveItem
+from boneage.clinical.ages import StatedAge, parse_written_age
+from boneage.clinical.errors import ClinicalError
+from boneage.errors import Rejection, RejectionCode, TableError
+from boneage.file_names import shown
+from boneage.reading.radiograph import read_file
+from boneage.tables.radiographs import ListedRadiograph, read_list
+
+DICOMDIR = "DICOMDIR"
+"""Name of the index of a CD (PS3.10, 8.6)."""
+_RECORDS = "DirectoryRecordSequence"
+
+
+@dataclass
+class FileSource:
+    """Files by their paths. The paths are absolute, so that workers in other folders find them.
+
+    Attributes:
+        description: Kind of source.
+        expected: Number of files.
+    """
+
+    description: str
+    expected: int | None
+    _items: Sequence[ArchiveItem] = field(repr=False)
+
+    def items(self) -> Iterator[ArchiveItem]:
+        """Yield the files in their order."""
+        return iter(self._items)
+
+    def read(self, item: ArchiveItem) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            Rejection: ``not_found``, ``too_large``.
+        """
+        return read_file(Path(item.locator))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the items, which workers do not need."""
+        return {"description": self.description, "expected": self.expected, "_items": ()}
+
+
+def folder_source(folder: Path) -> FileSource:
+    """Return all files below a folder, in the order of their paths.
+
+    Hidden files and folders are left out, and files with the name DICOMDIR, which hold no radiograph. Links to folders
+    are not followed, since they may lead in a circle.
+
+    Args:
+        folder: An existing folder.
+
+    Raises:
+        OSError: The folder cannot be listed.
+    """
+    items: list[ArchiveItem] = []
+    for root, folders, files in os.walk(folder.absolute(), onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names = sorted(name for name in files if not name.startswith(".") and name != DICOMDIR)
+        items += [_item(Path(root, name)) for name in names]
+    return FileSource("a folder", len(items), items)
+
+
+def list_source(table: Path) -> FileSource:
+    """Return the radiographs of a list, each with its sex, dates and age (`boneage.tables.radiographs.read_list`).
+
+    Raises:
+        TableError: As in `read_list`; ``table_value`` for an age that cannot be read.
+    """
+    items = [_listed_item(one) for one in read_list(table).radiographs]
+    return FileSource("a list", len(items), items)
+
+
+def dicomdir_source(index: Path) -> FileSource:
+    """Return the images that the index of a CD lists (PS3.3, annex F), in its order.
+
+    Args:
+        index: File DICOMDIR. The images lie in its folder or below it.
+
+    Raises:
+        TableError: ``table_unreadable`` if it is no such index, or names a file outside of its folder.
+    """
+    import pydicom  # noqa: PLC0415  # slow to import
+
+    try:
+        dataset = pydicom.dcmread(index)
+        records = [record for record in dataset[_RECORDS].value if record.DirectoryRecordType == "IMAGE"]
+        names = [record.ReferencedFileID for record in records if "ReferencedFileID" in record]
+    except FileNotFoundError:
+        raise TableError("table_not_found", f"There is no file {index}.") from None
+    except Exception:  # pydicom raises nearly any error for a damaged file
+        raise TableError("table_unreadable", f"{index} cannot be read as the index of a CD (DICOMDIR).") from None
+    paths = [_inside(index, [names_of] if isinstance(names_of, str) else list(names_of)) for names_of in names]
+    items = [_item(path) for path in dict.fromkeys(paths)]
+    return FileSource("the index of a CD (DICOMDIR)", len(items), items)
+
+
+def _inside(index: Path, parts: Sequence[str]) -> Path:
+    """Return the path of a file of the index. Some CDs have its name in lower case."""
+    folder = index.absolute().parent
+    path = folder.joinpath(*map(str, parts))
+    if any(str(part) in {"", ".", ".."} or "/" in str(part) or "\\" in str(part) for part in parts):
+        raise TableError("table_unreadable", f"{index} names a file outside of its folder.")
+    lower = folder.joinpath(*(str(part).lower() for part in parts))
+    return lower if not path.exists() and lower.exists() else path
+
+
+def _item(path: Path, sex_text: str | None = None, age: StatedAge | None = None) -> ArchiveItem:
+    """Return the item of a file. A missing file has an empty stamp, and is rejected when it is read."""
+    try:
+        status = path.stat()
+        stamp = f"{status.st_size}:{status.st_mtime_ns}"
+    except (OSError, ValueError):
+        stamp = ""
+    return ArchiveItem(str(path), stamp, sex_text, age or StatedAge())
+
+
+def _listed_item(listed: ListedRadiograph) -> ArchiveItem:
+    try:
+        age = parse_written_age(listed.age_text) if listed.age_text else None
+    except ClinicalError as error:
+        raise TableError(
+            "table_value",
+            f"The age {listed.age_text!r} of {shown(listed.image_text)} cannot be read. {error.message}",
+        ) from None
+    stated = StatedAge(listed.birth_date, listed.study_date, age)
+    return _item(listed.image.absolute(), listed.sex_text, stated)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def not_opened() -> Rejection:
+    """Return the rejection of a file that cannot be opened, without its name, which may identify a patient."""
+    return Rejection(RejectionCode.NOT_FOUND, "The file cannot be opened.")

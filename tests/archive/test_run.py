@@ -1,0 +1,142 @@
+"""A run continues wherever it was interrupted, and gives the same tables as an undisturbed one."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow.dataset
+import pytest
+
+from boneage.archive.folders import folder_source
+from boneage.archive.journal import Journal
+from boneage.archive.pseudonyms import open_salt
+from boneage.archive.rows import ARCHIVE_COLUMNS
+from boneage.archive.table import final_rows, write_tables
+from boneage.archive.work import Settings, Worker
+from tests.archive.parts import draw_archive, run_through, settings
+from tests.program_runs import rows_of
+
+
+def tables_of(out: Path) -> dict[str, bytes]:
+    """Write the tables of a journal, and return the bytes of all files."""
+    with Journal(out / "state", {"salt": "fixed"}) as journal:
+        write_tables(out, final_rows(journal))
+    parquet = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("radiographs.parquet/**/*.*"))}
+    return parquet | {"csv": (out / "radiographs.csv").read_bytes()}
+
+
+def test_interrupted_run_equals_undisturbed(archive: Path, bundle_folder: Path, tmp_path: Path) -> None:
+    """Whatever the number of interruptions, tables are equal to the byte, with one row for each content."""
+    source = folder_source(archive)
+    worker = Worker(source, settings(bundle_folder))
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    run_through(source, whole, worker)
+    for stop_after in (2, 0, 1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            run_through(source, pieces, worker, stop_after)
+    counts = run_through(source, pieces, worker)
+    assert counts.done == 3
+    assert tables_of(pieces) == tables_of(whole)
+    rows = rows_of(whole / "radiographs.csv")
+    assert len({row["id"] for row in rows}) == len(rows) == 8
+    assert sorted(row["copies"] for row in rows) == ["1"] * 7 + ["2"]
+    assert sorted(row["error"] for row in rows if row["error"]) == ["sex_missing", "unreadable"]
+
+
+def test_moved_and_changed_files(bundle_folder: Path, tmp_path: Path) -> None:
+    """A moved file is recognised by its content; a changed one is read again, and only its new row remains."""
+    archive, out = draw_archive(tmp_path / "archive", count=2), tmp_path / "out"
+    worker = Worker(folder_source(archive), settings(bundle_folder))
+    run_through(folder_source(archive), out, worker)
+    with Journal(out / "state", {"salt": "fixed"}) as journal:
+        existing = journal.existing_rows()
+    shutil.move(archive / "no-sex.dcm", archive / "moved.dcm")
+    (archive / "notes.txt").write_text("other words")
+    worker = Worker(folder_source(archive), settings(bundle_folder, existing_rows=existing))
+    counts = run_through(folder_source(archive), out, worker)
+    assert (counts.done, counts.copies, dict(counts.rejected)) == (2, 1, {"unreadable": 1})
+    tables_of(out)
+    assert len(rows_of(out / "radiographs.csv")) == 4
+
+
+def test_parquet_equals_csv(archive: Path, bundle_folder: Path, tmp_path: Path) -> None:
+    """Both hold the same cells; Parquet has types, and a folder for each year."""
+    source = folder_source(archive)
+    run_through(source, tmp_path, Worker(source, settings(bundle_folder)))
+    tables_of(tmp_path)
+    years = {path.name for path in (tmp_path / "radiographs.parquet").iterdir()}
+    assert years == {f"study_year={year}" for year in (*range(2015, 2020), "__HIVE_DEFAULT_PARTITION__")}
+    table = pyarrow.dataset.dataset(tmp_path / "radiographs.parquet", partitioning="hive").to_table()
+    kinds = {name: str(table.schema.field(name).type) for name in ("age_months", "copies", "hand_mirrored", "id")}
+    assert kinds == {"age_months": "double", "copies": "int64", "hand_mirrored": "bool", "id": "string"}
+    by_id = {row["id"]: row for row in table.to_pylist()}
+    with (tmp_path / "radiographs.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            assert list(row) == list(ARCHIVE_COLUMNS)
+            assert row == {
+                name: "" if (cell := by_id[row["id"]][name]) is None else str(cell) for name in ARCHIVE_COLUMNS
+            }
+
+
+PROGRAM = """
+import boneage.archive.journal as journal
+journal.SHARD_ROWS = 3
+from boneage.cli import main
+main()
+"""
+"""The program with small shards, so that a short run has many."""
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that descend from one."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            parents.setdefault(parent, []).append(int(folder.name))
+    descendants = list(parents.get(pid, []))
+    for child in descendants:
+        descendants += parents.get(child, [])
+    return descendants
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+def test_killed_processes_cost_time_only(bundle_folder: Path, tmp_path: Path) -> None:
+    """Workers and the program itself are killed; the table is that of a run within this process."""
+    archive, out, salt = draw_archive(tmp_path / "archive", count=30), tmp_path / "out", tmp_path / "salt"
+    options = [archive, "--out", out, "--bundle", bundle_folder, "--salt", salt, "--workers", 1, "--quiet"]
+    command = [sys.executable, "-c", PROGRAM, "archive", *map(str, options)]
+    with (tmp_path / "log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_for_rows(out, 1, process)
+        for child in children_of(process.pid):  # the worker; Dask starts another
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        wait_for_rows(out, 3, process)
+        process.kill()
+        process.wait()
+        assert not (out / "radiographs.csv").exists()
+        assert subprocess.run(command, stdout=log, stderr=log, check=False, timeout=200).returncode == 0
+    source = folder_source(archive)
+    whole = tmp_path / "whole"
+    run_through(source, whole, Worker(source, Settings(str(bundle_folder), open_salt(salt))))
+    assert tables_of(whole)["csv"] == (out / "radiographs.csv").read_bytes()
+    assert len(rows_of(out / "radiographs.csv")) == 32
+    assert "unreadable" in (out / "report.html").read_text()
+
+
+def wait_for_rows(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the journal has a number of shards."""
+    deadline = time.monotonic() + 90
+    while len(list(out.glob("state/rows-*"))) < count:
+        assert process.poll() is None, "the program has ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
