@@ -36,7 +36,7 @@ from boneage.web.report.pdf import draw
 from tests.atlases import draw_atlas
 from tests.bundles import tiny_bundle
 from tests.radiograph_files import dicom_dataset, dicom_file
-from tests.web.pdf_text import words_in_pdf
+from tests.web.pdf_text import pages_in, words_in_pdf
 
 AGES = {
     "dates": {"PatientBirthDate": "20140310", "StudyDate": "20240615"},
@@ -96,6 +96,7 @@ def test_all_outputs_agree(
             "printed": "".join(files.text("hand.dcm", by_command).split()),
         }
         assert len(content.bones) == 8
+        assert pages_in(draw(report_of(submitted))) == 1
         for name, text in texts.items():
             by_bone = () if name == "printed" else (cell for row in content.bones for cell in row)
             for line in (*clinical_lines(content), *by_bone):

@@ -148,7 +148,7 @@ def _figure(uri: str, alternative: str, caption: str, below: str = "") -> str:
 def _scale_html() -> str:
     stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in scale_colours(_WARM_STEPS))
     ramp = f'<i style="background: linear-gradient(to right, {stops})"></i>'
-    younger, older = escape(gettext("evidence of a younger hand")), escape(gettext("evidence of an older hand"))
+    younger, older = escape(gettext("younger")), escape(gettext("older"))
     return f'<span class="scale">{younger} {ramp} {older}</span>'
 
 

@@ -83,13 +83,16 @@ footer b { color: var(--ink); }
   :root { color-scheme: light; }
   body { font-size: 10pt; }
   main { max-width: none; padding: 0; }
-  .answer .age { font-size: 25pt; }
-  figure img { max-height: 108mm; }
-  .warnings ~ .pictures img { max-height: 72mm; }
-  dl { grid-template-columns: repeat(4, 1fr); margin: 10px 0; padding: 8px 0; }
+  .answer .age { font-size: 25pt; margin: 0 0 4px; }
+  .answer { padding: 10px 0 8px; }
+  .answer p { font-size: 9pt; margin: 1px 0; }
+  .answer .regions { font-size: 8pt; gap: 0 16px; margin-top: 4px; }
+  figure img { max-height: 60mm; }
+  .warnings ~ .pictures img { max-height: 46mm; }
+  dl { grid-template-columns: repeat(5, 1fr); margin: 6px 0; padding: 5px 0; font-size: 8.5pt; }
   .warnings { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .warnings, figure, dl, footer { break-inside: avoid; }
-  .reader { display: grid; grid-template-columns: 2fr 3fr 2fr; gap: 14px; margin: 14px 0 16px; }
+  .reader { display: grid; grid-template-columns: 2fr 3fr 2fr; gap: 14px; margin: 8px 0 10px; }
   .reader span { border-bottom: 1px solid #888; padding-bottom: 16px; font-size: 9pt; color: var(--soft); }
 }
 </style>

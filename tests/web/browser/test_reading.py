@@ -156,6 +156,25 @@ def test_keys_can_be_limited_to_viewer(result: Page) -> None:
     expect(heat).to_have_attribute("aria-pressed", "true")
 
 
+def test_bone_under_pointer_shows_its_ruler(result: Page) -> None:
+    """A tile shows the age of its bone with a ruler while the pointer is on it, and the table has the same ruler."""
+    reading, tile = result.locator("[data-bone-reading]"), result.locator("g.bones polygon").nth(7)
+    expect(reading).to_be_hidden()
+    result.locator("[data-stage]").focus()
+    result.keyboard.press("b")
+    expect(tile).to_be_visible()
+    tile.hover()
+    expect(reading).to_contain_text("metacarpophalangeal joint 3: ")
+    expect(reading.locator("svg .bone")).to_be_visible()
+    shoot(result, "viewer-bone")
+    result.locator("h1").hover()
+    expect(reading).to_be_hidden()
+    result.locator("#details > summary").click()
+    expect(result.locator("svg.bone-ruler .bone")).to_have_count(18)
+    assert barriers(result) == []
+    shoot(result, "bone-rulers")
+
+
 def test_report_text_is_copied(result: Page) -> None:
     """The text with the comparison, announced; selected where the browser allows no copying."""
     result.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -55,3 +56,15 @@ def test_every_bone_has_a_name_in_every_language(language: str) -> None:
         names = {words.bone(bone.name) for bone in BONES}
     assert len(names) == len(BONES)
     assert not any("_" in name or "%" in name for name in names)
+
+
+def test_rulers_share_one_scale() -> None:
+    """The ruler of a bone holds its age within its interval, and the line of the estimate is at one place in all."""
+    bones = (bone(), bone("dip_2", age_months=60.0, interval_months=(40.0, 90.0)))
+    rows = bone_rows(replace(assessment_document(94.0), bones=bones))
+    lines = [re.search(r'class="estimate" x1="([\d.]+)"', row.ruler) for row in rows]
+    assert lines[0] is not None and lines[1] is not None and lines[0][1] == lines[1][1]
+    ages = [re.search(r'class="bone" d="M([\d.]+)', row.ruler) for row in rows]
+    assert ages[0] is not None and ages[1] is not None and float(ages[0][1]) > float(ages[1][1])
+    (unread,) = bone_rows(replace(assessment_document(94.0), bones=(bone(age_months=None, interval_months=None),)))
+    assert unread.ruler == ""

@@ -243,7 +243,7 @@ def _viewer(assessment: Assessment) -> dict[str, Any]:
         "outline": [] if hand is None else hand.outline_xy,
         "points": [] if hand is None else [{"name": name, "xy": xy} for name, xy in _points(hand)],
         "boxes": [{"name": words.region(name), "xy": xy} for name, xy in boxes.items()],
-        "bones": [{"name": row.text, "xy": row.corners} for row in bone_rows(result)],
+        "bones": [{"name": row.text, "xy": row.corners, "ruler": row.ruler} for row in bone_rows(result)],
     }
 
 

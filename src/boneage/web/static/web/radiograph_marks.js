@@ -27,7 +27,14 @@ function label(parent, at, text, dx, dy) {
   return group;
 }
 
-export function makeMarks(svg, data) {
+/** Show the text and the ruler of the bone under the pointer. */
+function showReading(panel, bone) {
+  panel.textContent = bone ? bone.name : "";
+  if (bone) panel.insertAdjacentHTML("beforeend", bone.ruler); // drawn on the server
+  panel.hidden = !bone;
+}
+
+export function makeMarks(svg, data, boneReading) {
   const root = add(svg, "g", {});
   const layers = Object.fromEntries(["outline", "regions", "bones", "points"].map((name) => [name, add(root, "g", { class: name })]));
   const corners = (points) => points.map((xy) => xy.join(",")).join(" ");
@@ -36,7 +43,11 @@ export function makeMarks(svg, data) {
     add(layers.regions, "polygon", { points: corners(xy) });
     return { xy, group: label(layers.regions, xy[0], name, 6, 17) };
   });
-  for (const { name, xy } of data.bones) add(add(layers.bones, "polygon", { points: corners(xy) }), "title", {}, name);
+  for (const bone of data.bones) {
+    const tile = add(layers.bones, "polygon", { points: corners(bone.xy) });
+    tile.addEventListener("pointerenter", () => showReading(boneReading, bone));
+    tile.addEventListener("pointerleave", () => showReading(boneReading, null));
+  }
   for (const { name, xy } of data.points) {
     const group = label(layers.points, xy, name, 11, 4);
     add(group, "circle", { r: 6 });

@@ -44,7 +44,7 @@ export class Viewer {
     Object.assign(this, { window: this.grey.window, level: this.grey.level });
     this.camera = new Camera(this.data, this.data.turns);
     const svg = root.querySelector("[data-marks]");
-    this.marks = makeMarks(svg, this.data);
+    this.marks = makeMarks(svg, this.data, root.querySelector("[data-bone-reading]"));
     this.measure = this.data.spacing ? new Measure(svg, this.data.spacing, this.controls.button("measure").dataset.unit) : null;
     this.radiograph = makeRadiograph({
       image: this.image, canvas: root.querySelector("canvas[data-radiograph]"), heatCanvas: root.querySelector("canvas[data-heat]"),
