@@ -45,6 +45,7 @@ class WarningCode(StrEnum):
     RIGHT_HAND_DECLARED = "right_hand_declared"
     BOTH_HANDS_DECLARED = "both_hands_declared"
     NOT_HUMAN_DECLARED = "not_human_declared"
+    SAME_RADIOGRAPH_OTHER_PATIENT = "same_radiograph_other_patient"
     PIXEL_BITS_DIFFER = "pixel_bits_differ"
     PIXEL_SIZE_DIFFERS = "pixel_size_differs"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
@@ -186,6 +187,11 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             "According to the file, the radiograph shows both hands, and one was read. Check which one.",
         ),
         "not_human_declared": (_CRITICAL, "According to the file, the patient is not human: do not use the estimate."),
+        "same_radiograph_other_patient": (
+            _CRITICAL,
+            "The same radiograph is stored for another patient, and one of the two is the wrong one. Do not use the"
+            " bone age before you know whose radiograph it is.",
+        ),
         "pixel_bits_differ": (
             _CAUTION,
             "The pixels use more bits than the file states, and were read with all of them. Compare the grey values "

@@ -143,8 +143,8 @@ SIGN_ON = {
     "oidc_issuer": "https://login.example.org/realms/hospital",
     "oidc_client_id": "boneage",
     "oidc_client_secret": "secret",
-    "oidc_readers": "staff, nurses",
-    "oidc_administrators": "admins",
+    "readers": "staff, nurses",
+    "administrators": "admins",
 }
 
 
@@ -152,8 +152,8 @@ def test_sign_on() -> None:
     """Single sign-on with its defaults."""
     configuration = read(**SIGN_ON, emergency_administrator="anna")
     assert configuration.has_sign_on
-    assert configuration.oidc_readers == ("staff", "nurses")
-    assert configuration.oidc_reviewers == ()
+    assert configuration.readers == ("staff", "nurses")
+    assert configuration.reviewers == ()
     assert configuration.oidc_scopes == "openid profile"
     assert configuration.emergency_administrator == "anna"
     assert not read().has_sign_on
@@ -166,11 +166,11 @@ def test_sign_on() -> None:
         ({"oidc_issuer": ""}, "BONEAGE_OIDC_ISSUER is missing"),
         ({"oidc_client_id": ""}, "BONEAGE_OIDC_CLIENT_ID is missing"),
         ({"oidc_client_secret": ""}, "BONEAGE_OIDC_CLIENT_SECRET is missing"),
-        ({"oidc_readers": "", "oidc_administrators": " , "}, "BONEAGE_OIDC_READERS"),
+        ({"readers": "", "administrators": " , "}, "BONEAGE_READERS"),
         ({"oidc_issuer": "http://login.example.org"}, "must begin with https://"),
         ({"oidc_issuer": "login.example.org"}, "must begin with https://"),
         ({"oidc_scopes": "profile"}, "must contain openid"),
-        ({"oidc_reader": "staff"}, "BONEAGE_OIDC_READER is no setting"),
+        ({"oidc_reader": "staff"}, "BONEAGE_OIDC_READER does not exist"),
     ],
 )
 def test_half_sign_on_is_rejected(changes: dict[str, str], named: str) -> None:
@@ -179,6 +179,58 @@ def test_half_sign_on_is_rejected(changes: dict[str, str], named: str) -> None:
         read(**{**SIGN_ON, **changes})
     assert caught.value.code == "setting_invalid"
     assert "secret" not in caught.value.message.lower().replace("client_secret", "")
+
+
+HEADER_LOGIN = {
+    "mode": "clinic",
+    "header_user": "X-Remote-User",
+    "header_proxies": "10.0.0.7, 10.1.0.0/24",
+    "readers": "staff",
+}
+
+
+def test_header_login() -> None:
+    """Login by a proxy with its defaults; it is off by default."""
+    configuration = read(**HEADER_LOGIN)
+    assert configuration.has_header_login
+    assert configuration.header_groups == "X-Remote-Groups"
+    assert configuration.header_proxies == ("10.0.0.7", "10.1.0.0/24")
+    assert not read().has_header_login
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"header_user": ""}, "BONEAGE_HEADER_USER is missing"),
+        ({"header_proxies": ""}, "BONEAGE_HEADER_PROXIES is missing"),
+        ({"header_proxies": "proxy.example.org"}, "must hold IP addresses"),
+        ({"header_proxies": "0.0.0.0/0"}, "must hold IP addresses"),
+        ({"header_user": "X_Remote_User"}, "must be a header of its own"),
+        ({"header_user": "Authorization"}, "must be a header of its own"),
+        ({"header_groups": "x-remote-user"}, "must differ"),
+        ({"header_logout": "javascript:alert(1)"}, "must begin with / or https"),
+        ({"header_proxy": "10.0.0.7"}, "BONEAGE_HEADER_PROXY does not exist"),
+        ({"readers": ""}, "needs BONEAGE_READERS"),
+        ({"mode": "open"}, "needs BONEAGE_MODE=clinic"),
+        (SIGN_ON, "exclude each other"),
+    ],
+)
+def test_half_header_login_is_rejected(changes: dict[str, str], named: str) -> None:
+    """Incomplete, unknown and unsafe settings of the login by a proxy are rejected."""
+    with pytest.raises(ConfigurationError, match=named):
+        read(**{**HEADER_LOGIN, **changes})
+
+
+def test_departments_need_accounts(tmp_path: Path) -> None:
+    """Departments have users, which the mode open has not; a fault of their file is reported at the start."""
+    path = tmp_path / "departments.toml"
+    path.write_text('[[department]]\nname = "trauma"\n', encoding="utf-8")
+    assert read(mode="clinic", departments=str(path)).department_list.names == ("trauma",)
+    assert not read(mode="clinic").department_list
+    with pytest.raises(ConfigurationError, match="needs BONEAGE_MODE=clinic"):
+        read(departments=str(path))
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read(mode="clinic", departments=str(tmp_path / "none.toml"))
 
 
 def test_emergency_administrator_needs_sign_on() -> None:

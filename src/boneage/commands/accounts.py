@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from boneage.web.models import User
 
 
 def store_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -47,6 +51,23 @@ def accounts() -> None:
 
 @accounts.command()
 @click.argument("name")
+@click.argument("departments", nargs=-1)
+@store_options
+def set_departments(name: str, departments: tuple[str, ...], store: Path | None, database: str | None) -> None:
+    """Set the departments of the user NAME, whose cases this user sees; none without DEPARTMENTS.
+
+    Departments are names of the file that BONEAGE_DEPARTMENTS names.
+    """
+    open_store(store, database)
+    from boneage.web.accounts import users
+
+    user = _user(name)
+    users.set_departments(None, user, departments)
+    click.echo(f"{name} sees the cases of {', '.join(departments)}." if departments else f"{name} has no department.")
+
+
+@accounts.command()
+@click.argument("name")
 @store_options
 def reset_second_factor(name: str, store: Path | None, database: str | None) -> None:
     """Remove the second factor of the user NAME, and end the sessions of this user.
@@ -56,12 +77,23 @@ def reset_second_factor(name: str, store: Path | None, database: str | None) -> 
     """
     open_store(store, database)
     from boneage.web.accounts import second_factor
+
+    user = _user(name)
+    if second_factor.remove(None, user):
+        click.echo(f"{name} logs in with the password only.")
+    else:
+        click.echo(f"{name} has no second factor.")
+
+
+def _user(name: str) -> User:
+    """Return a user by name. Django must be set up.
+
+    Raises:
+        click.UsageError: there is none.
+    """
     from boneage.web.models import User
 
     user = User.objects.filter(username=name).first()
     if user is None:
         raise click.UsageError(f"There is no user {name!r}.")
-    if second_factor.remove(None, user):
-        click.echo(f"{name} logs in with the password only.")
-    else:
-        click.echo(f"{name} has no second factor.")
+    return user

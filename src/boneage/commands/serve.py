@@ -187,6 +187,11 @@ def _warnings(configuration: Configuration, host: str) -> Iterator[str]:
             f"{host} can be reached from other machines without a reverse proxy, which would limit floods of "
             "requests. Listen at 127.0.0.1 behind one, and set BONEAGE_PROXY=1 (docs/serve.md)."
         )
+    if not _is_loopback(host) and configuration.has_header_login:
+        yield (
+            f"A proxy logs users in (BONEAGE_HEADER_USER), and {host} can be reached from other machines. Let a "
+            "firewall admit the addresses of BONEAGE_HEADER_PROXIES only, or listen at 127.0.0.1 (docs/serve.md)."
+        )
     if not _is_loopback(host) and configuration.all_hosts == _OWN_NAMES:
         yield "Only this machine is answered: BONEAGE_URL or BONEAGE_HOSTS must name the service."
     for name in unknown_variables(os.environ):

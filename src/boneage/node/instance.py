@@ -75,6 +75,7 @@ class InstanceHeader:
         study_date: Study Date, else Acquisition Date, else Content Date.
         descriptions: Study, Series, Protocol and Requested Procedure Description, those that are not empty, each of at
             most 256 characters.
+        department: Institutional Department Name.
         modality: Modality as it stands.
         model: Manufacturer's Model Name.
         body_part: Body Part Examined as it stands.
@@ -103,6 +104,7 @@ class InstanceHeader:
     accession: str = field(default="", repr=False)
     study_date: date | None = None
     descriptions: tuple[str, ...] = ()
+    department: str = ""
     modality: str = ""
     model: str = ""
     body_part: str = ""
@@ -195,6 +197,7 @@ def _read(dataset: Dataset) -> tuple[InstanceHeader, bytes | None]:
         accession=_identifier(dataset, "AccessionNumber"),
         study_date=study_day(dataset),
         descriptions=tuple(filter(None, (_text(dataset, keyword) for keyword in _DESCRIPTIONS))),
+        department=_text(dataset, "InstitutionalDepartmentName"),
         modality=_text(dataset, "Modality"),
         model=_text(dataset, "ManufacturerModelName"),
         body_part=_text(dataset, "BodyPartExamined"),

@@ -64,6 +64,10 @@ CODES: dict[str, Code] = {
     "reference_invalid": Code(
         HTTPStatus.UNPROCESSABLE_ENTITY, "The reference is not a single line of at most 64 characters."
     ),
+    "department_missing": Code(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "The user belongs to several departments, and none was given."
+    ),
+    "department_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The department is none of the user's."),
     "case_differs": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The case has another sex or another date of birth."),
     "note_invalid": Code(HTTPStatus.UNPROCESSABLE_ENTITY, "The note is not text of at most 2,000 characters."),
     "measurement_invalid": Code(

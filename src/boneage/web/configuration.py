@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ from zoneinfo import ZoneInfo
 from boneage.clinical.errors import ClinicalError
 from boneage.clinical.references import DEFAULT_REFERENCE, find_reference
 from boneage.errors import ConfigurationError
+from boneage.web.departments import NONE, Departments, read_departments
 from boneage.web.letterhead import Letterhead, read_letterhead
 
 Mode = Literal["open", "clinic"]
@@ -21,6 +24,32 @@ PREFIX = "BONEAGE_"
 
 ROLES = ("reader", "reviewer", "administrator")
 """Values of `boneage.web.models.Role`, which this module cannot import."""
+
+_GROUPS = ("readers", "reviewers", "administrators")
+"""Fields with the groups of the roles."""
+
+_HEADERS = ("header_user", "header_groups", "header_full_name")
+"""Fields with names of headers."""
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
+"""Name of a header that no other name can be mistaken for: without underscores."""
+
+_OTHER_HEADERS = {
+    "authorization",
+    "cookie",
+    "host",
+    "origin",
+    "referer",
+    "x-csrftoken",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+}
+"""Headers that mean something else here."""
+
+AMBIGUOUS_HEADERS = "boneage.ambiguous_headers"
+"""Key of a request's environment with the names of headers, in the form of ``HTTP_X_REMOTE_USER``, that occurred more
+than once or with an underscore. `boneage.web.processes.gate` sets it for `boneage.web.accounts.header_login`."""
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
@@ -55,6 +84,8 @@ class Configuration:
         letterhead: folder of the letterhead of reports (`boneage.web.letterhead`); empty for none.
         pacs: file that makes the service a DICOM node (`boneage.node.configuration`), in the mode ``clinic``; empty for
             none.
+        departments: file of the departments, each of which sees its own cases (`boneage.web.departments`), in the mode
+            ``clinic``; empty for none.
         time_zone: IANA name of the time zone of all times on pages, in reports, tables and the API.
         open_minutes: time for which a result can be seen in the mode ``open``, minutes.
         open_hourly: radiographs that one client may submit per hour in the mode ``open``; 0 for any number.
@@ -68,9 +99,15 @@ class Configuration:
         oidc_scopes: scopes that are requested, separated by spaces.
         oidc_name: claim with the name of the account.
         oidc_groups: claim with the user's groups.
-        oidc_readers: groups whose members are readers.
-        oidc_reviewers: groups whose members are reviewers.
-        oidc_administrators: groups whose members are administrators. The highest role counts.
+        readers: groups of single sign-on or of the proxy whose members are readers.
+        reviewers: groups whose members are reviewers.
+        administrators: groups whose members are administrators. The highest role counts.
+        header_user: HTTP header in which a reverse proxy states the name of the user that it has checked; empty for no
+            such login.
+        header_groups: header with the user's groups, separated by commas.
+        header_full_name: header with the full name of the user; empty for none.
+        header_proxies: addresses and networks of the proxies; the headers count from nowhere else.
+        header_logout: address at which the proxy ends its own session; empty for none.
         emergency_administrator: the only user who may log in with a password; empty for everybody.
         second_factor: roles whose local accounts must log in with a second factor.
         log_format: ``text`` or ``json``: form of the lines of the log.
@@ -96,6 +133,7 @@ class Configuration:
     reference: str = DEFAULT_REFERENCE
     letterhead: str = ""
     pacs: str = ""
+    departments: str = ""
     time_zone: str = "UTC"
     open_minutes: int = 30
     open_hourly: int = 120
@@ -108,9 +146,14 @@ class Configuration:
     oidc_scopes: str = "openid profile"
     oidc_name: str = "preferred_username"
     oidc_groups: str = "groups"
-    oidc_readers: tuple[str, ...] = ()
-    oidc_reviewers: tuple[str, ...] = ()
-    oidc_administrators: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    administrators: tuple[str, ...] = ()
+    header_user: str = ""
+    header_groups: str = "X-Remote-Groups"
+    header_full_name: str = ""
+    header_proxies: tuple[str, ...] = ()
+    header_logout: str = ""
     emergency_administrator: str = ""
     second_factor: tuple[str, ...] = ()
     log_format: Literal["text", "json"] = "text"
@@ -143,9 +186,19 @@ class Configuration:
         return bool(self.oidc_issuer)
 
     @property
+    def has_header_login(self) -> bool:
+        """Return whether a reverse proxy logs users in."""
+        return bool(self.header_user)
+
+    @property
     def letterhead_content(self) -> Letterhead:
         """Letterhead of reports; an empty one without the setting."""
         return read_letterhead(Path(self.letterhead).expanduser()) if self.letterhead else Letterhead()
+
+    @property
+    def department_list(self) -> Departments:
+        """Departments of the installation; none without the setting."""
+        return read_departments(Path(self.departments)) if self.departments else NONE
 
     @property
     def all_hosts(self) -> list[str]:
@@ -180,6 +233,10 @@ class Configuration:
             raise ConfigurationError(
                 "setting_invalid", "BONEAGE_PACS needs BONEAGE_MODE=clinic: results of a PACS belong to a clinic."
             )
+        if text["departments"] and mode == "open":
+            raise ConfigurationError(
+                "setting_invalid", "BONEAGE_DEPARTMENTS needs BONEAGE_MODE=clinic: departments have users."
+            )
         try:
             find_reference(text["reference"])
         except ClinicalError as error:
@@ -197,6 +254,7 @@ class Configuration:
             reference=text["reference"] or default.reference,
             letterhead=text["letterhead"],
             pacs=text["pacs"],
+            departments=text["departments"],
             time_zone=_time_zone(text["time_zone"] or default.time_zone),
             open_minutes=_count("open_minutes", text, default.open_minutes, 1),
             open_hourly=_count("open_hourly", text, default.open_hourly, 0),
@@ -204,6 +262,10 @@ class Configuration:
             lock_minutes=_count("lock_minutes", text, default.lock_minutes, 0, 1440),
             session_hours=_count("session_hours", text, default.session_hours, 1, 720),
             **_oidc(text, environment),
+            **_header(text, environment),
+            readers=_words(text["readers"]),
+            reviewers=_words(text["reviewers"]),
+            administrators=_words(text["administrators"]),
             emergency_administrator=text["emergency_administrator"],
             second_factor=_roles("second_factor", text),
             log_format="json" if text["log_format"] == "json" else "text",
@@ -215,12 +277,87 @@ class Configuration:
             attempts=_count("attempts", text, default.attempts, 1),
             worker_mebibytes=_count("worker_mebibytes", text, default.worker_mebibytes, 1024),
         )
-        _ = configuration.letterhead_content  # a fault is reported at the start
-        if configuration.emergency_administrator and not configuration.has_sign_on:
-            raise ConfigurationError(
-                "setting_invalid", "BONEAGE_EMERGENCY_ADMINISTRATOR needs single sign-on (BONEAGE_OIDC_ISSUER)."
-            )
+        _ = configuration.letterhead_content, configuration.department_list  # faults are reported at the start
+        configuration._check_logins()
         return configuration
+
+    def _check_logins(self) -> None:
+        """Check that the settings of logins without a password go together.
+
+        Raises:
+            ConfigurationError: ``setting_invalid``.
+        """
+        if self.has_sign_on and self.has_header_login:
+            raise ConfigurationError(
+                "setting_invalid", "BONEAGE_OIDC_ISSUER and BONEAGE_HEADER_USER exclude each other: choose one login."
+            )
+        if self.has_header_login and self.is_open:
+            raise ConfigurationError("setting_invalid", "BONEAGE_HEADER_USER needs BONEAGE_MODE=clinic.")
+        has_groups = any(getattr(self, name) for name in _GROUPS)
+        if (self.has_sign_on or self.has_header_login) != has_groups:
+            raise ConfigurationError(
+                "setting_invalid",
+                "A login by groups needs BONEAGE_READERS, BONEAGE_REVIEWERS or BONEAGE_ADMINISTRATORS, and single "
+                "sign-on (BONEAGE_OIDC_ISSUER) or a proxy (BONEAGE_HEADER_USER).",
+            )
+        if self.emergency_administrator and not has_groups:
+            raise ConfigurationError(
+                "setting_invalid",
+                "BONEAGE_EMERGENCY_ADMINISTRATOR needs single sign-on (BONEAGE_OIDC_ISSUER) or a proxy "
+                "(BONEAGE_HEADER_USER).",
+            )
+
+
+def _reject_unknown(prefix: str, names: Iterable[str], environment: Mapping[str, str]) -> None:
+    """Reject a setting of a login that does not exist: a typing error must not open or close a door.
+
+    Raises:
+        ConfigurationError: ``setting_invalid``.
+    """
+    valid = {f"{PREFIX}{name.upper()}" for name in names}
+    for name in sorted(environment):
+        if name.startswith(f"{PREFIX}{prefix}") and name not in valid:
+            raise ConfigurationError("setting_invalid", f"{name} does not exist (docs/serve.md has the settings).")
+
+
+def _header(text: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of the login by a proxy.
+
+    Raises:
+        ConfigurationError: ``setting_invalid``: a setting is invalid, unknown, or missing beside the others.
+    """
+    names = [name for name in Configuration.__dataclass_fields__ if name.startswith("header_")]
+    _reject_unknown("HEADER_", names, environment)
+    if not any(text[name] for name in names):
+        return {}
+    for name in ("header_user", "header_proxies"):
+        if not text[name]:
+            raise ConfigurationError(
+                "setting_invalid", f"{PREFIX}{name.upper()} is missing: the login by a proxy needs it."
+            )
+    proxies = _words(text["header_proxies"])
+    for proxy in proxies:
+        try:
+            everybody = ip_network(proxy).prefixlen == 0
+        except ValueError:
+            everybody = True
+        if everybody:
+            raise ConfigurationError(
+                "setting_invalid", f"BONEAGE_HEADER_PROXIES must hold IP addresses and networks, not {proxy!r}."
+            )
+    if text["header_logout"] and not text["header_logout"].startswith(("/", "https://")):
+        raise ConfigurationError("setting_invalid", "BONEAGE_HEADER_LOGOUT must begin with / or https://.")
+    headers = {name: text[name] or getattr(Configuration, name) for name in _HEADERS}
+    for name, header in headers.items():
+        if header and (not _HEADER_NAME.fullmatch(header) or header.lower() in _OTHER_HEADERS):
+            raise ConfigurationError(
+                "setting_invalid",
+                f"{PREFIX}{name.upper()} must be a header of its own, of letters, digits and hyphens, not {header!r}.",
+            )
+    given = [header.lower() for header in headers.values() if header]
+    if len(set(given)) < len(given):
+        raise ConfigurationError("setting_invalid", "BONEAGE_HEADER_USER and the other headers must differ.")
+    return {**headers, "header_proxies": proxies, "header_logout": text["header_logout"]}
 
 
 def _oidc(text: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -230,10 +367,7 @@ def _oidc(text: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, 
         ConfigurationError: ``setting_invalid``: a setting is invalid, unknown, or missing beside the others.
     """
     names = [name for name in Configuration.__dataclass_fields__ if name.startswith("oidc_")]
-    valid = {f"{PREFIX}{name.upper()}" for name in names}
-    for name in sorted(environment):
-        if name.startswith(f"{PREFIX}OIDC_") and name not in valid:
-            raise ConfigurationError("setting_invalid", f"{name} is no setting of single sign-on (docs/serve.md).")
+    _reject_unknown("OIDC_", names, environment)
     if not any(text[name] for name in names):
         return {}
     for name in ("oidc_issuer", "oidc_client_id", "oidc_client_secret"):
@@ -245,17 +379,11 @@ def _oidc(text: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, 
         raise ConfigurationError(
             "setting_invalid", f"BONEAGE_OIDC_ISSUER must begin with https://, not {text['oidc_issuer']!r}."
         )
-    groups = {name: _words(text[name]) for name in ("oidc_readers", "oidc_reviewers", "oidc_administrators")}
-    if not any(groups.values()):
-        raise ConfigurationError(
-            "setting_invalid",
-            "Single sign-on needs groups: BONEAGE_OIDC_READERS, BONEAGE_OIDC_REVIEWERS or BONEAGE_OIDC_ADMINISTRATORS.",
-        )
     scopes = text["oidc_scopes"] or Configuration.oidc_scopes
     if "openid" not in scopes.split():
         raise ConfigurationError("setting_invalid", f"BONEAGE_OIDC_SCOPES must contain openid, not {scopes!r}.")
     others = {name: text[name] for name in names if text[name]}
-    return {**others, "oidc_scopes": scopes, **groups}
+    return {**others, "oidc_scopes": scopes}
 
 
 def _words(text: str) -> tuple[str, ...]:

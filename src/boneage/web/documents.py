@@ -90,7 +90,7 @@ class Result(StoredResult):
     decision: DecisionDocument | None = None
     """The decision that counts; null if nobody has decided."""
     superseded_by: UUID | None = None
-    """Assessment of the same radiograph as another sex, which replaces this one; null if none does."""
+    """Assessment of the same radiograph with a corrected sex or date, which replaces this one; null if none does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.shortcuts import render
 
 from boneage.web import privacy, texts
-from boneage.web.accounts import audit, sessions
+from boneage.web.accounts import audit, header_login, sessions
 from boneage.web.accounts.access import address_of, user_of
 from boneage.web.models import configuration
 from boneage.web.views.errors import wants_json
 from boneage.web.views.lock import locked
+from boneage.web.views.sign_on import no_access
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
@@ -90,6 +91,31 @@ class ClientAddress:
             return self._answer(request)
         finally:
             audit.client_address.reset(token)
+
+
+class ProxyLogin:
+    """Login of users whom a reverse proxy has checked, and the rejection of requests that imitate it."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self._answer = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a request."""
+        try:
+            header_login.check(request)
+        except header_login.HeaderLoginError as error:
+            if wants_json(request):
+                return JsonResponse({"code": error.code, "message": error.message}, status=403)
+            return HttpResponse(f"{error.message}\n", status=403, content_type="text/plain; charset=utf-8")
+        return self._answer(request)
+
+    def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> HttpResponseBase | None:
+        """Let the session follow the proxy, except for the API, which ignores sessions, and for pages that poll."""
+        match = request.resolver_match
+        is_of_api = match is not None and match.namespace == "api"
+        if not configuration().has_header_login or is_of_api or _is_automatic(request):
+            return None
+        return None if header_login.follow(request) else no_access(request)
 
 
 class SessionUse:

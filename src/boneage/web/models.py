@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NoReturn
 
@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -22,8 +23,10 @@ from boneage.clinical.documents import read_again
 from boneage.files import sha256_of
 from boneage.severity import Severity
 from boneage.sex import BOTH_SEXES
+from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 from boneage.web.chronological_age import age_of_columns
 from boneage.web.configuration import Configuration
+from boneage.web.departments import LONGEST_NAME, NO_DEPARTMENT
 from boneage.web.documents import StoredResult, read_stored, stored_value
 from boneage.web.reading_columns import reading_columns
 from boneage.web.user_names import appearance_of
@@ -46,6 +49,10 @@ class Role(models.TextChoices):
     """Manages users, the tokens of others, and the audit log."""
 
 
+FROM_PROXY = "proxy "
+"""Beginning of the identity of a user whom a proxy has checked; an issuer of OpenID Connect begins with ``https``."""
+
+
 class User(AbstractUser):
     """An account of the mode ``clinic``."""
 
@@ -58,9 +65,13 @@ class User(AbstractUser):
     """Result of `boneage.web.user_names.appearance_of` for the name, so that no two users have names that look alike.
     """
     sign_on = models.CharField(max_length=512, null=True, unique=True, editable=False)
-    """Identity at the provider of single sign-on (`boneage.web.accounts.sign_on`); None for a local account."""
+    """Identity at the provider of single sign-on (`boneage.web.accounts.sign_on`) or at a proxy
+    (`boneage.web.accounts.header_login`); None for a local account."""
     credential = models.CharField(max_length=64, blank=True, default="")
     """Qualification that stands behind the name on reports, such as "MD, paediatric radiologist"."""
+
+    departments = models.JSONField(default=list, blank=True)
+    """Names of the departments whose cases the user sees (`boneage.web.departments`)."""
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the user; a new user's name gets its appearance."""
@@ -73,6 +84,22 @@ class User(AbstractUser):
         return self.is_active and order.index(Role(self.role)) >= order.index(role)
 
     @property
+    def own_departments(self) -> list[str]:
+        """Departments for which the user may submit a radiograph, at least one; `NO_DEPARTMENT` stands for none."""
+        names = configuration().department_list.names
+        if not names:
+            return [NO_DEPARTMENT]
+        if self.may(Role.ADMINISTRATOR):
+            return [NO_DEPARTMENT, *names]
+        return [name for name in names if name in self.departments] or [NO_DEPARTMENT]
+
+    @property
+    def sees_departments(self) -> bool:
+        """Return whether the user sees the cases of several departments."""
+        has_several = self.may(Role.ADMINISTRATOR) or len(self.departments) > 1
+        return bool(configuration().department_list) and has_several
+
+    @property
     def signature(self) -> str:
         """Return the name on reports: the full name, or the name of the account, with the credential."""
         return ", ".join(filter(None, (self.get_full_name() or self.username, self.credential)))
@@ -81,6 +108,11 @@ class User(AbstractUser):
     def is_local(self) -> bool:
         """Return whether the user logs in with a password of this service."""
         return self.sign_on is None
+
+    @property
+    def is_from_proxy(self) -> bool:
+        """Return whether a proxy logs the user in, which checks each request."""
+        return self.sign_on is not None and self.sign_on.startswith(FROM_PROXY)
 
     @property
     def has_second_factor(self) -> bool:
@@ -123,6 +155,25 @@ class BrowserSession(AbstractBaseSession):
     """Name of the browser, as sent by it."""
 
 
+def in_departments_of(user: User | None, column: str) -> Q:
+    """Return the condition under which a user sees a row. It is the only place that decides on this.
+
+    Administrators see everything, and so does everybody in an installation without departments. A user without a
+    department sees what belongs to no department. Nobody sees nothing.
+
+    Args:
+        user: the user; None for nobody, or in the mode ``open``, which has no departments.
+        column: column of the row that holds the name of its department.
+    """
+    if not configuration().department_list:
+        return Q()
+    if user is None:
+        return Q(pk__in=[])
+    if user.may(Role.ADMINISTRATOR):
+        return Q()
+    return Q(**{f"{column}__in": user.departments or [NO_DEPARTMENT]})
+
+
 BOTH = BOTH_SEXES
 """Sex of a child whose sex is unknown, or neither female nor male: the radiograph is read for both."""
 
@@ -130,15 +181,39 @@ SEXES = [("F", _("Female")), ("M", _("Male")), (BOTH, _("Unknown or other"))]
 """Choices of a form field."""
 
 
+class CaseQuerySet(models.QuerySet["Case"]):
+    """Cases."""
+
+    def visible_to(self, user: User | None) -> CaseQuerySet:
+        """Return the cases that a user may see (`in_departments_of`)."""
+        return self.filter(in_departments_of(user, "department"))
+
+
 class Case(models.Model):
-    """A child in the mode ``clinic``. The patient reference is unique and case-sensitive."""
+    """A child in the mode ``clinic``. The patient reference is case-sensitive, and unique in a department: two
+    departments that have radiographs of one child have a case each.
+    """
+
+    objects = CaseQuerySet.as_manager()
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    reference = models.CharField(max_length=160, unique=True)
+    reference = models.CharField(max_length=160)
+    department = models.CharField(max_length=LONGEST_NAME, blank=True, default=NO_DEPARTMENT)
+    """Name of the department that sees the case."""
     sex = models.CharField(max_length=4, choices=SEXES)
     birth_date = models.DateField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     changed_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["reference", "department"], name="one_case_of_a_child_in_a_department")
+        ]
+
+    @property
+    def department_label(self) -> str:
+        """Name of the department on pages; empty without one."""
+        return configuration().department_list.label(self.department)
 
 
 class Measurements(models.Model):
@@ -182,15 +257,27 @@ class Verdict(models.TextChoices):
     CORRECTED = "corrected", _("Corrected")
 
 
+class AssessmentQuerySet(models.QuerySet["Assessment"]):
+    """Assessments."""
+
+    def visible_to(self, user: User | None) -> AssessmentQuerySet:
+        """Return the assessments that a user may see (`in_departments_of`)."""
+        return self.filter(in_departments_of(user, "department"))
+
+
 class Assessment(models.Model):
     """A submitted radiograph and its result.
 
     Only `boneage.web.queue.jobs` changes `state` and the fields that a worker writes.
     """
 
+    objects = AssessmentQuerySet.as_manager()
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     state = models.CharField(max_length=8, choices=State.choices, default=State.QUEUED)
     case = models.ForeignKey(Case, null=True, blank=True, on_delete=models.CASCADE, related_name="assessments")
+    department = models.CharField(max_length=LONGEST_NAME, blank=True, default=NO_DEPARTMENT, db_index=True)
+    """Name of the department that sees it: always that of its case, if it has one."""
 
     # Submitted values
     submitted_at = models.DateTimeField(default=timezone.now, db_index=True, editable=False)
@@ -201,6 +288,9 @@ class Assessment(models.Model):
     """Name of the user's file; it may identify the patient."""
     radiograph_bytes = models.PositiveBigIntegerField()
     radiograph_sha256 = models.CharField(max_length=64)
+    pixels_sha256 = models.CharField(max_length=64, blank=True, default="", db_index=True)
+    """Checksum of the pixels as they were read (`boneage.web.queue.work.pixels_sha256`), whatever the header of the
+    file and its compression; empty before the result, and without one."""
     sex = models.CharField(max_length=4, choices=SEXES)
     birth_date = models.DateField(null=True, blank=True)
     study_date = models.DateField(null=True, blank=True)
@@ -237,8 +327,11 @@ class Assessment(models.Model):
     """`boneage.web.documents.StoredResult` as JSON, or `StoredBothSexes` if the sex is `BOTH`; `readings` reads it."""
 
     superseded_by = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="supersedes")
-    """Assessment of the same radiograph as the other sex, which replaces this one
-    (`boneage.web.cases.corrections`)."""
+    """Assessment of the same radiograph with a corrected sex or date, which replaces this one
+    (`boneage.web.cases.corrections`, and `boneage.web.node.studies` for a corrected header)."""
+
+    same_radiograph_elsewhere = models.BooleanField(default=False, editable=False)
+    """Another patient has the same radiograph (`boneage.web.queue.same_radiograph`)."""
 
     # Decision: the last of `decisions`
     decision = models.CharField(max_length=16, blank=True, default="")
@@ -262,16 +355,24 @@ class Assessment(models.Model):
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["state", "lease_until"])]
 
     _read: tuple[Any, tuple[StoredResult, ...]] | None = None
-    """The value of `result` that was read last, and what it holds."""
+    """The value of `result` that was read last, and what it holds, without the warning of `readings`."""
 
     @property
-    def same_file_earlier(self) -> Assessment | None:
-        """Return the first assessment of the same file in the same case, if it was submitted before this one."""
+    def radiograph_key(self) -> str:
+        """Checksum that is the same for the same radiograph: of its pixels, or of its file before there is a result."""
+        return self.pixels_sha256 or self.radiograph_sha256
+
+    @property
+    def same_radiograph_earlier(self) -> Assessment | None:
+        """Return the first assessment of the same radiograph in the same case, if it was submitted before this one. The
+        file may be another one.
+        """
         if self.case_id is None:
             return None
-        same = Assessment.objects.filter(
-            case=self.case_id, radiograph_sha256=self.radiograph_sha256, superseded_by=None
-        )
+        is_same = Q(radiograph_sha256=self.radiograph_sha256)
+        if self.pixels_sha256:
+            is_same |= Q(pixels_sha256=self.pixels_sha256)
+        same = Assessment.objects.filter(is_same, case=self.case_id, superseded_by=None)
         return same.filter(submitted_at__lt=self.submitted_at).only("submitted_at").order_by("submitted_at").first()
 
     @property
@@ -297,8 +398,16 @@ class Assessment(models.Model):
     @property
     def readings(self) -> tuple[StoredResult, ...]:
         """The results, typed: one, or those for girls and for boys if the sex is `BOTH`; none unless the assessment is
-        done.
+        done. They have a warning if another patient has the same radiograph.
         """
+        stored = self._stored_readings
+        if not self.same_radiograph_elsewhere:
+            return stored
+        warning = ResultWarning.of(WarningCode.SAME_RADIOGRAPH_OTHER_PATIENT).document()
+        return tuple(replace(one, warnings=by_severity((warning, *one.warnings))) for one in stored)
+
+    @property
+    def _stored_readings(self) -> tuple[StoredResult, ...]:
         if self.result is None:
             return ()
         if self._read is None or self._read[0] is not self.result:
@@ -328,7 +437,7 @@ class Assessment(models.Model):
         """
         self.chronological_age_months = months
         self.chronological_age_precision = AgePrecision.DAYS.value
-        self.result = stored_value([read_again(reading, self.chronological_age) for reading in self.readings])
+        self.result = stored_value([read_again(reading, self.chronological_age) for reading in self._stored_readings])
         return ["chronological_age_months", "chronological_age_precision", "result", *self.derive()]
 
     def derive(self) -> list[str]:

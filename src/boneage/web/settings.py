@@ -61,6 +61,7 @@ MIDDLEWARE = [
     "boneage.web.middleware.LimitedBody",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "boneage.web.middleware.ProxyLogin",
     "boneage.web.middleware.SessionUse",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -98,21 +98,21 @@ def test_pages_of_other_mode_are_not_found(
         done_assessment(case=Case.objects.create(reference="a", sex="F")),
     ]
     for assessment in theirs:
-        assert assessment_or_404(assessment.pk) == assessment
+        assert assessment_or_404(assessment.pk, None) == assessment
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open")
     own = done_assessment()
-    assert assessment_or_404(own.pk) == own
+    assert assessment_or_404(own.pk, None) == own
     for assessment in theirs:
         with pytest.raises(Http404):
-            assessment_or_404(assessment.pk)
+            assessment_or_404(assessment.pk, None)
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="clinic")
     with pytest.raises(Http404):
-        assessment_or_404(done_assessment(client="0" * 64).pk)
+        assessment_or_404(done_assessment(client="0" * 64).pk, None)
     settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="open")
     Assessment.objects.update(expires_at=own.submitted_at)
     for pk in (own.pk, uuid4()):
         with pytest.raises(Http404):
-            assessment_or_404(pk)
+            assessment_or_404(pk, None)
 
 
 # --- addresses --------------------------------------------------------------------------------------------------------

@@ -43,9 +43,9 @@ def provider(server: Provider, settings: Settings, clinic: None) -> Provider:
         oidc_issuer=server.url,
         oidc_client_id=CLIENT_ID,
         oidc_client_secret=CLIENT_SECRET,
-        oidc_readers=("bone-readers",),
-        oidc_reviewers=("bone-reviewers", "chiefs"),
-        oidc_administrators=("bone-admins",),
+        readers=("bone-readers",),
+        reviewers=("bone-reviewers", "chiefs"),
+        administrators=("bone-admins",),
     )
     return server
 

@@ -337,7 +337,9 @@ def test_description_of_form_codes() -> None:
     """Every code of the form is described."""
     of_years = {"age_invalid"}
     assert OWN_CODES - of_years <= CODES.keys()
-    by_name = {f"{name}_invalid" for name in Submission.model_fields} | {"radiograph_missing", "sex_missing"}
+    by_name = {f"{name}_invalid" for name in Submission.model_fields} | {
+        f"{name}_missing" for name in ("radiograph", "sex", "department")
+    }
     assert set(SUBMISSION_CODES) == by_name | (OWN_CODES - of_years - {"busy", "too_many", "too_large"})
 
 

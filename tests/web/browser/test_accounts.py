@@ -38,7 +38,7 @@ def service(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Ite
         BONEAGE_OIDC_ISSUER=provider.url,
         BONEAGE_OIDC_CLIENT_ID=CLIENT_ID,
         BONEAGE_OIDC_CLIENT_SECRET=CLIENT_SECRET,
-        BONEAGE_OIDC_READERS="bone-readers",
+        BONEAGE_READERS="bone-readers",
         BONEAGE_LOG_FORMAT="json",
         BONEAGE_ACCESS_LOG="1",
     )

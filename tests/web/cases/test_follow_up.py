@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from boneage.web.cases.earlier import earlier_of
 from boneage.web.cases.follow_up import follow_up, radiographs_of
 from boneage.web.cases.registered import registered
 from boneage.web.models import BOTH, Assessment, Case
@@ -55,6 +57,18 @@ def test_follow_up_in_order_of_age(child: Case, make: Maker) -> None:
     assert course.overall is not None
     assert (course.overall.earlier, course.overall.change.difference_months) == (first, 30.0)
     assert list(course.sds) == [first.pk, second.pk, third.pk]
+
+
+def test_same_pixels_in_another_file_are_one_radiograph(child: Case, make: Maker) -> None:
+    """A radiograph that came twice, under two identifiers and headers, is no follow-up."""
+    same = {"answer": replace(answer_of_phantom(94.0, chronological=84.0), pixels_sha256="a" * 64)}
+    first, again = make(7, **same), make(7, radiograph_sha256="b" * 64, **same)
+    assert compared(child) == [again]
+    assert earlier_of(again) is None
+    assert again.same_radiograph_earlier == first
+    assert first.same_radiograph_earlier is None
+    other = make(8, 104.0)
+    assert compared(child) == [again, other]
 
 
 def test_follow_up_leaves_out_unusable(child: Case, make: Maker) -> None:

@@ -152,10 +152,10 @@ def test_same_file_in_api(token_of: Callable[[str], str]) -> None:
     token = token_of("anna")
     first = send(token, None, reference="P-1").json()
     again = send(token, None, reference="P-1").json()
-    assert first["same_file_as"] is None
-    assert again["same_file_as"] == first["id"]
+    assert first["same_radiograph_as"] is None
+    assert again["same_radiograph_as"] == first["id"]
     for other in ({"radiograph": b"another", "reference": "P-1"}, {"reference": "P-2"}, {}):
-        assert send(token, None, **other).json()["same_file_as"] is None, other
+        assert send(token, None, **other).json()["same_radiograph_as"] is None, other
 
 
 @pytest.mark.django_db
@@ -173,7 +173,7 @@ def test_same_file_on_pages(
 
     for address in ("", "row"):
         assert link in page(f"/assessments/{again.pk}/{address}"), address
-    assert "The same file was submitted" in page(f"/assessments/{again.pk}/")
-    assert "Same file as before" in page(f"/assessments/{again.pk}/row")
-    assert page(f"/cases/{case.pk}/").count("Same file as an earlier one") == 1
-    assert "The same file" not in page(f"/assessments/{first.pk}/")
+    assert "The same radiograph was submitted" in page(f"/assessments/{again.pk}/")
+    assert "Same radiograph as before" in page(f"/assessments/{again.pk}/row")
+    assert page(f"/cases/{case.pk}/").count("Same radiograph as an earlier one") == 1
+    assert "The same radiograph" not in page(f"/assessments/{first.pk}/")

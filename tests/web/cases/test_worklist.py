@@ -307,7 +307,7 @@ def test_sort_or_default_unknown(text: str) -> None:
 def test_query_round_trip() -> None:
     """A query stays the same through the form."""
     criteria = WorklistQuery(
-        "x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "none", "bone"
+        "x", Status.FAILED, "M", date(2025, 1, 2), date(2025, 2, 3), True, Severity.CAUTION, "none", sort="bone"
     )
     assert WorklistQuery.of(FilterForm(criteria.values()), criteria.values()["sort"]) == criteria
     assert "x" not in WorklistQuery("x").query()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
+from boneage.node.intake import Caller
+from boneage.node.selection import SkipReason
 from boneage.web.cases.corrections import move
 from boneage.web.models import Assessment, AuditEvent, Case, Role
 from boneage.web.node import studies
 from boneage.web.node.intake import DatabaseIntake
 from boneage.web.node.models import RENDERING_FAILED, Delivery, DeliveryState, Instance, InstanceState, ResultFile
-from boneage.web.node.summary import notes
+from boneage.web.node.summary import REASONS, notes
 from boneage.web.queue import jobs
 from boneage.web.report.messages import hl7_of
 from tests.web.conftest import answer_of_phantom
@@ -132,13 +135,91 @@ def test_notes_of_contradictions(make_user: Callable[..., object], log_in: Calla
     client = log_in(Role.REVIEWER)
     delivery = delivered(DeliveryState.STORED)
     assessment = delivery.result.assessment
-    assert notes(assessment) == []
+    assert notes([assessment]) == {}
     take(2)
     reviewer = client.get("/account/").wsgi_request.user
     move(assessment, "another", reviewer)  # type: ignore[arg-type]
     page = client.get(f"/assessments/{assessment.pk}/").content.decode()
     assert "is not the patient of this case" in page
     assert "the same radiograph more than once" in page
+    row = client.get("/cases/").content.decode().partition(f'id="row-{assessment.pk}"')[2].partition("</tr>")[0]
+    assert "another patient in the file" in row
+    assert "sent more than once" in row
+
+
+def test_other_sex_in_the_file_is_shown(log_in: Callable[..., Client]) -> None:
+    """The worklist shows what the file states where it is neither female nor male, and that it states nothing."""
+    client = log_in(Role.READER)
+    for number, sex in enumerate(("O", "X", ""), start=1):
+        take(number, sex=sex, patient_id=f"P-{number}")
+    page = client.get("/cases/").content.decode()
+    for text in ("the file states O: other", "the file states “X”", "not stated"):
+        assert page.count(text) == 1
+
+
+def test_superseded_page_names_what_was_corrected(log_in: Callable[..., Client]) -> None:
+    """After a corrected date of birth, the old result does not claim that the sex was another."""
+    client = log_in(Role.READER)
+    delivery = delivered(DeliveryState.STORED)
+    old = delivery.result.assessment
+    of = header(study="1.2.1", birth_date=date(2012, 4, 10))
+    DatabaseIntake().take(instance(of), of)
+    studies.advance()
+    old.refresh_from_db()
+    assert old.superseded_by is not None
+    page = client.get(f"/assessments/{old.pk}/").content.decode()
+    assert "with corrected dates" in page
+    assert "another sex" not in page
+
+
+# --- instances that were not read -------------------------------------------------------------------------------------
+
+
+def test_skipped_instance_can_be_looked_up(log_in: Callable[..., Client]) -> None:
+    """A reader finds an instance that was not read by its accession number, with reason and time."""
+    client = log_in(Role.READER)
+    take(1, view_position="LL", accession="A-1")
+    take(2, modality="MG", accession="A-2", patient_id="4712")
+    page = client.get("/cases/not-read/").content.decode()
+    assert page.index("another modality") < page.index("lateral or oblique view")
+    page_of_one = client.post("/cases/not-read/", {"accession": "A-1"}).content.decode()
+    assert "lateral or oblique view" in page_of_one
+    assert "A-2" not in page_of_one
+    assert "4712" not in page
+    assert client.get("/cases/not-read/?accession=A-1").content.decode().count("A-2") == 1
+
+
+def test_every_reason_has_words() -> None:
+    """No reason of the selection lacks its words."""
+    assert set(REASONS) == set(SkipReason)
+
+
+def test_own_result_that_comes_back() -> None:
+    """A report of this service that the PACS forwards is no foreign object."""
+    result = delivered(DeliveryState.STORED).result
+    Delivery.objects.update(sent_instance_uid="1.10")
+    caller = Caller("PACS", "127.0.0.1", "pacs")
+    for uid in (result.sop_instance_uid, "1.10", "1.11"):
+        DatabaseIntake().skip("1.2.840.10008.5.1.4.1.1.88.34", uid, caller)
+    reasons = dict(Instance.objects.filter(state=InstanceState.SKIPPED).values_list("sop_instance_uid", "reason"))
+    assert reasons == {"1.9": "own_result", "1.10": "own_result", "1.11": "storage_class"}
+
+
+# --- without a Patient ID ---------------------------------------------------------------------------------------------
+
+
+def test_radiograph_without_patient_id(log_in: Callable[..., Client]) -> None:
+    """It is assessed as a single radiograph without a case: two of them never become one patient."""
+    client = log_in(Role.READER)
+    rows = [take(number, patient_id="", issuer="HOSPITAL", pixels=str(number)) for number in (1, 2)]
+    for row in rows:
+        assert row.assessment is not None
+        assert (row.assessment.case, row.assessment.radiograph_name) == (None, "A-99")
+    assert not Case.objects.exists()
+    page = client.post("/cases/", {"search": "A-99"}).content.decode()
+    assert page.count(">single radiograph<") == 2
+    asking = take(3, patient_id="", sex="")
+    assert (asking.state, asking.reason) == (InstanceState.NEEDS_SEX, studies.SEX_MISSING)
 
 
 def test_node_page_is_for_administrators(log_in: Callable[..., Client]) -> None:

@@ -47,10 +47,10 @@ def test_instances_without_assessment_are_swept(settings: Settings, days: int, l
 
 
 def test_skipped_instance_keeps_no_patient() -> None:
-    """A radiograph that is not read leaves its checksums and the reason."""
+    """A radiograph that is not read leaves its checksums, the reason, and the accession number to look it up by."""
     of = header(body_part="CHEST")
     DatabaseIntake().take(instance(of), of)
     studies.advance()
     row = Instance.objects.get()
-    assert (row.patient_id, row.accession, row.header_values, row.file) == ("", "", None, None)
+    assert (row.patient_id, row.accession, row.header_values, row.file) == ("", "A-99", None, None)
     assert (row.reason, row.data_sha256) == ("body_part", of.data_sha256)

@@ -26,7 +26,7 @@ from django.utils.translation import gettext
 from django_htmx.http import HttpResponseClientRedirect
 
 from boneage.web.accounts import sessions
-from boneage.web.models import Assessment, Role, User, configuration
+from boneage.web.models import Assessment, Case, Role, User, configuration
 from boneage.web.user_names import normalized
 
 P = ParamSpec("P")
@@ -117,24 +117,44 @@ def member_of(request: HttpRequest) -> User:
     return user
 
 
-def assessments() -> QuerySet[Assessment]:
-    """Return the assessments that have not expired. Neither mode shows those made in the other mode in the same
-    database.
+def assessments(user: User | None) -> QuerySet[Assessment]:
+    """Return the assessments that a user may see and that have not expired. Neither mode shows those made in the other
+    mode in the same database.
+
+    Args:
+        user: the user; None in the mode ``open``.
     """
-    current = Assessment.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    visible = Assessment.objects.visible_to(user)
+    current = visible.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
     return current.filter(submitted_by=None, case=None) if configuration().is_open else current.filter(client="")
 
 
-def assessment_or_404(pk: UUID) -> Assessment:
+def assessment_or_404(pk: UUID, user: User | None) -> Assessment:
     """Return an assessment that has not expired.
 
+    Args:
+        pk: id of the assessment.
+        user: the user; None in the mode ``open``.
+
     Raises:
-        Http404: there is none.
+        Http404: there is none that the user may see.
     """
-    assessment = assessments().select_related("case").filter(pk=pk).first()
+    assessment = assessments(user).select_related("case").filter(pk=pk).first()
     if assessment is None:
         raise Http404
     return assessment
+
+
+def case_or_404(pk: UUID, user: User) -> Case:
+    """Return a case.
+
+    Raises:
+        Http404: there is none that the user may see.
+    """
+    case = Case.objects.visible_to(user).filter(pk=pk).first()
+    if case is None:
+        raise Http404
+    return case
 
 
 def address_of(request: HttpRequest) -> str:

@@ -56,7 +56,7 @@ TITLES = {
     Action.SUBMIT: _("Submitted a radiograph"),
     Action.VIEW: _("Viewed"),
     Action.DECIDE: _("Accepted or corrected"),
-    Action.SUPERSEDED: _("Assessed again as another sex"),
+    Action.SUPERSEDED: _("Assessed again with corrected data"),
     Action.CASE_CHANGED: _("Changed a case"),
     Action.RECEIVE: _("Received from a PACS"),
     Action.SEND: _("Sent to a PACS"),

@@ -26,6 +26,7 @@ def account_error(error: AccountError) -> str:
         "user_exists": gettext("There is a user of that name already."),
         "user_name_invalid": gettext("Use letters from A to Z and digits, with @ . + - _ between them."),
         "user_name_similar": gettext("This name looks like another user's, or like one that is reserved."),
+        "department_unknown": gettext("There is no such department."),
         "not_local": gettext("This user logs in by single sign-on. The provider manages password and role."),
         "last_administrator": gettext("This is the last active administrator. Make another user administrator first."),
         "too_many_tokens": gettext("You have %(count)d tokens in use. Revoke one first.") % {"count": MOST_TOKENS},
@@ -196,6 +197,17 @@ class RoleOf(forms.Form):
     """Role of an existing user."""
 
     role = forms.ChoiceField(label=_("Role"), choices=Role.choices)
+
+
+class DepartmentsOf(forms.Form):
+    """Departments of an existing user."""
+
+    departments = forms.MultipleChoiceField(label=_("Departments"), required=False, widget=forms.CheckboxSelectMultiple)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = cast(forms.MultipleChoiceField, self.fields["departments"])
+        field.choices = [(one.name, one.label) for one in configuration().department_list.department]
 
 
 class SignatureOf(forms.Form):

@@ -81,7 +81,9 @@ def confirm(request: HttpRequest) -> None:
 
 
 def is_confirmed(request: HttpRequest) -> bool:
-    """Return whether the password was entered within `CONFIRMED_FOR`."""
+    """Return whether the password was entered within `CONFIRMED_FOR`, or a proxy has checked this very request."""
+    if _is_from_proxy(request):
+        return True
     at = request.session.get(_CONFIRMED)
     return at is not None and timezone.now() - datetime.fromisoformat(at) < CONFIRMED_FOR
 
@@ -98,14 +100,22 @@ def unlock(request: HttpRequest) -> None:
 
 
 def is_locked(request: HttpRequest) -> bool:
-    """Return whether a session is locked: by its page, or because it was not used for long."""
+    """Return whether a session is locked: by its page, or because it was not used for long.
+
+    Sessions by a proxy are not: there is no password here, and the proxy would unlock them at the next request.
+    """
     after = configuration().locks_after_minutes
-    if not after:
+    if not after or _is_from_proxy(request):
         return False
     kept: BrowserSession | None = getattr(request.session, "kept", None)
     # The time of the last use is known to the minute only.
     is_old = kept is not None and kept.seen_at < timezone.now() - timedelta(minutes=after) - SEEN_EVERY
     return is_old or bool(request.session.get(_LOCKED))
+
+
+def _is_from_proxy(request: HttpRequest) -> bool:
+    user = getattr(request, "user", None)
+    return isinstance(user, User) and user.is_from_proxy
 
 
 def note_use(request: HttpRequest) -> None:

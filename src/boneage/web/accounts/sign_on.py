@@ -61,16 +61,27 @@ class Identity:
     """A user as the provider describes it.
 
     Attributes:
-        subject: identifier that never changes: issuer and ``sub``.
+        subject: identifier that never changes: issuer and ``sub``, or the name that a proxy has checked.
         name: name for the account, as sent.
         full_name: name of the person; empty if it is not sent.
-        role: the highest role of the user's groups; None without one.
+        groups: the user's groups.
     """
 
     subject: str
     name: str
     full_name: str
-    role: Role | None
+    groups: frozenset[str]
+
+    @property
+    def role(self) -> Role | None:
+        """The highest role of the user's groups; None without one."""
+        current = configuration()
+        by_role = {
+            Role.ADMINISTRATOR: current.administrators,
+            Role.REVIEWER: current.reviewers,
+            Role.READER: current.readers,
+        }
+        return next((role for role, names in by_role.items() if self.groups.intersection(names)), None)
 
 
 @dataclass(frozen=True)
@@ -272,14 +283,9 @@ def _identity(claims: Mapping[str, Any]) -> Identity:
     current = configuration()
     groups = claims.get(current.oidc_groups, [])
     member_of = {groups} if isinstance(groups, str) else {one for one in groups or () if isinstance(one, str)}
-    by_role = {
-        Role.ADMINISTRATOR: current.oidc_administrators,
-        Role.REVIEWER: current.oidc_reviewers,
-        Role.READER: current.oidc_readers,
-    }
     return Identity(
         subject=f"{current.oidc_issuer} {claims['sub']}",
         name=str(claims.get(current.oidc_name, "")),
         full_name=str(claims.get("name", "")),
-        role=next((role for role, names in by_role.items() if member_of.intersection(names)), None),
+        groups=frozenset(member_of),
     )

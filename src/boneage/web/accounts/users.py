@@ -7,6 +7,7 @@ administrator.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.contrib.auth.hashers import make_password
@@ -20,7 +21,7 @@ from boneage.web.accounts import sessions
 from boneage.web.accounts.audit import SYSTEM, Action, record
 from boneage.web.accounts.login_guard import forget_failures
 from boneage.web.accounts.sign_on import Identity
-from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User
+from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User, configuration
 from boneage.web.user_names import NAME_LENGTH, RESERVED_APPEARANCES, appearance_of, is_well_formed, normalized
 
 ONE_TIME_HOURS = 72
@@ -43,6 +44,7 @@ class AccountError(ConfigurationError):
     ``password_weak``: the password is too short or too easy to guess.
     ``last_administrator``: no active administrator would remain.
     ``too_many_tokens``: the user must revoke a token first.
+    ``department_unknown``: the file of departments has no department of this name.
     ``not_local``: the user logs in by single sign-on, and the provider gives password and role.
     """
 
@@ -114,6 +116,29 @@ def set_role(by: User, user: User, role: Role) -> None:
         _keep_an_administrator_besides(user)
     User.objects.filter(pk=user.pk).update(role=role)
     record(by, Action.USER_CHANGED, user, change="role", name=user.username, role=role.value)
+
+
+@transaction.atomic
+def set_departments(by: User | None, user: User, departments: Collection[str]) -> None:
+    """Set the departments whose cases a user sees.
+
+    Args:
+        by: an administrator; None for the operator of the machine.
+        user: the user.
+        departments: names of departments, or none.
+
+    Raises:
+        AccountError: ``department_unknown`` or ``not_local``.
+    """
+    of_file = configuration().department_list
+    for name in departments:
+        if name not in of_file.names:
+            raise AccountError("department_unknown", f"The file of departments has no department {name!r}.")
+    if not user.is_local and of_file.come_from_groups:
+        raise AccountError("not_local", "The departments come from the groups at the provider of single sign-on.")
+    chosen = [name for name in of_file.names if name in departments]
+    User.objects.filter(pk=user.pk).update(departments=chosen)
+    record(by or SYSTEM, Action.USER_CHANGED, user, change="departments", name=user.username, departments=chosen)
 
 
 @transaction.atomic
@@ -240,15 +265,32 @@ def signed_on(identity: Identity) -> User | None:
         user = User(username=_free_name(identity), sign_on=identity.subject, role=identity.role)
         user.set_unusable_password()
         user.last_name = identity.full_name[:_FULL_NAME_LENGTH]
+        user.departments = _departments_of(identity, user)
         user.save()
         record(SYSTEM, Action.USER_CHANGED, user, change="created", name=user.username, role=user.role, sign_on=True)
-    elif (user.role, user.last_name) != (identity.role, identity.full_name[:_FULL_NAME_LENGTH]):
-        changed_role = user.role != identity.role
-        user.role, user.last_name = identity.role, identity.full_name[:_FULL_NAME_LENGTH]
-        user.save(update_fields=["role", "last_name"])
-        change = {"change": "role", "role": user.role} if changed_role else {"change": "full_name"}
+        return user
+    values = {
+        "role": identity.role.value,
+        "last_name": identity.full_name[:_FULL_NAME_LENGTH],
+        "departments": _departments_of(identity, user),
+    }
+    changed = {name: value for name, value in values.items() if getattr(user, name) != value}
+    for name, value in changed.items():
+        setattr(user, name, value)
+    if changed:
+        user.save(update_fields=list(changed))
+    for name, value in changed.items():
+        change = {"change": "full_name"} if name == "last_name" else {"change": name, name: value}
         record(SYSTEM, Action.USER_CHANGED, user, name=user.username, sign_on=True, **change)
     return user
+
+
+def _departments_of(identity: Identity, user: User) -> list[str]:
+    """Return the departments of a user of single sign-on: those of the groups, if the file of departments has groups,
+    and else those that an administrator has chosen.
+    """
+    departments = configuration().department_list
+    return list(departments.of_groups(identity.groups)) if departments.come_from_groups else user.departments
 
 
 def _free_name(identity: Identity) -> str:

@@ -36,14 +36,14 @@ handle_errors(api)
 AssessmentId = Annotated[UUID, Path(description="Id of the assessment, as returned when the radiograph was submitted.")]
 
 
-def finished_assessment(assessment_id: UUID) -> Assessment:
+def finished_assessment(request: HttpRequest, assessment_id: UUID) -> Assessment:
     """Return an assessment that has a result.
 
     Raises:
         ApiError: ``not_finished`` or ``no_result``.
-        Http404: the assessment does not exist.
+        Http404: there is none that the caller may see.
     """
-    assessment = assessment_or_404(assessment_id)
+    assessment = assessment_or_404(assessment_id, caller(request).user)
     if not assessment.is_final:
         raise ApiError("not_finished", CODES["not_finished"].meaning)
     if assessment.result is None:
@@ -51,14 +51,14 @@ def finished_assessment(assessment_id: UUID) -> Assessment:
     return assessment
 
 
-def result_by_one_sex(assessment_id: UUID) -> Assessment:
+def result_by_one_sex(request: HttpRequest, assessment_id: UUID) -> Assessment:
     """Return an assessment that has a result by one sex.
 
     Raises:
         ApiError: ``not_finished``, ``no_result``, or ``both_sexes``.
-        Http404: the assessment does not exist.
+        Http404: there is none that the caller may see.
     """
-    assessment = finished_assessment(assessment_id)
+    assessment = finished_assessment(request, assessment_id)
     if assessment.sex == BOTH:
         raise ApiError("both_sexes", CODES["both_sexes"].meaning)
     return assessment

@@ -15,6 +15,7 @@ from boneage.clinical.height import HeightInputError
 from boneage.clinical.height.documents import adult_height_document
 from boneage.schema import two_decimals
 from boneage.web.accounts import audit
+from boneage.web.accounts.access import case_or_404
 from boneage.web.api.access import caller
 from boneage.web.api.application import api
 from boneage.web.api.description import Good, operation
@@ -29,7 +30,7 @@ from boneage.web.cases.measurements import (
     change_measurements,
     measurements_of,
 )
-from boneage.web.models import Case, Measurements, configuration
+from boneage.web.models import Case, Measurements, User
 
 CaseId = Annotated[UUID, Path(description="Id of the case, as `case` of its assessments.")]
 
@@ -44,8 +45,8 @@ def case(request: HttpRequest, case_id: CaseId) -> Any:
     """Return the radiographs of a child with their SDS, the changes between them, the measurements, and the adult
     height by all methods.
     """
-    child = _case_or_404(case_id)
     who = caller(request)
+    child = _case_or_404(case_id, who.user)
     audit.record(who.user, audit.Action.VIEW, child, form="json", **who.via)
     return Status(200, _document(child))
 
@@ -69,8 +70,8 @@ def measurements(request: HttpRequest, case_id: CaseId, values: MeasurementsIn) 
     """Replace the measurements of a child from which its adult height is predicted. A value that is left out is
     removed.
     """
-    child = _case_or_404(case_id)
     who = caller(request)
+    child = _case_or_404(case_id, who.user)
     with translation.override("en"):
         form = MeasurementsForm(child, radiographs_of(child), _form_values(values))
         if not form.is_valid():
@@ -80,13 +81,10 @@ def measurements(request: HttpRequest, case_id: CaseId, values: MeasurementsIn) 
     return Status(200, _document(child))
 
 
-def _case_or_404(case_id: UUID) -> Case:
-    if configuration().is_open:
+def _case_or_404(case_id: UUID, user: User | None) -> Case:
+    if user is None:  # the mode ``open`` has no cases
         raise Http404
-    child = Case.objects.filter(pk=case_id).first()
-    if child is None:
-        raise Http404
-    return child
+    return case_or_404(case_id, user)
 
 
 def _form_values(values: MeasurementsIn) -> dict[str, Any]:
@@ -116,6 +114,7 @@ def _document(child: Case) -> CaseOut:
         {
             "id": child.pk,
             "reference": child.reference,
+            "department": child.department or None,
             "sex": child.sex,
             "birth_date": child.birth_date,
             "radiographs": [] if course is None else _radiographs(course),

@@ -101,7 +101,7 @@ def radiograph_body() -> dict[str, Any]:
         elif plain:
             values.update(plain[0])
         values.pop("default", None)  # a form leaves a field out or empty, and has no null
-        if name == "reference":
+        if name in {"reference", "department"}:
             values[CLINIC_ONLY] = True
     radiograph = {"contentType": "application/octet-stream"}
     return {

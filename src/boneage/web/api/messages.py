@@ -29,7 +29,7 @@ _FHIR, _HL7 = "application/fhir+json", "x-application/hl7-v2+er7"
 )
 def fhir(request: HttpRequest, assessment_id: AssessmentId, version: FhirVersion = "R4B") -> HttpResponse:
     """Return the result as a FHIR bundle: preliminary until a physician decides, then final."""
-    assessment = result_by_one_sex(assessment_id)
+    assessment = result_by_one_sex(request, assessment_id)
     data = json.dumps(fhir_of(assessment, version), ensure_ascii=False).encode()
     record_access(request, assessment, audit.Action.EXPORT, form="fhir")
     return file_of(assessment, data, _FHIR, ".fhir.json", is_shown=True)
@@ -43,7 +43,7 @@ def fhir(request: HttpRequest, assessment_id: AssessmentId, version: FhirVersion
 )
 def hl7(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """Return the result as an HL7 message: preliminary until a physician decides, then final."""
-    assessment = result_by_one_sex(assessment_id)
+    assessment = result_by_one_sex(request, assessment_id)
     data = hl7_of(assessment)
     record_access(request, assessment, audit.Action.EXPORT, form="hl7")
     return file_of(assessment, data, _HL7, ".hl7", is_shown=False)

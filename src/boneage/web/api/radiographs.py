@@ -75,11 +75,11 @@ def submit(request: HttpRequest, wait: Wait = 0, idempotency_key: IdempotencyKey
     client = client_of(request) if configuration().is_open else ""
     owner = f"user {who.user.pk}" if who.user is not None else f"client {client}"
     key = idempotency.key_of(request, idempotency_key, owner) if idempotency_key else None
-    earlier = idempotency.earlier(key) if key is not None else None
+    earlier = idempotency.earlier(key, who.user) if key is not None else None
     if earlier is not None:
         return response_when_final(request, earlier.pk, wait)
     with translation.override("en"):
-        form = RadiographForm(request.POST, request.FILES)
+        form = RadiographForm(request.POST, request.FILES, user=who.user)
         del form.fields["given_age_years"]  # only the page has it: programs give the age in months
         if getattr(request, "upload_too_large", False):
             raise ApiError(
@@ -92,7 +92,7 @@ def submit(request: HttpRequest, wait: Wait = 0, idempotency_key: IdempotencyKey
         except FormError as error:  # another request created the case meanwhile
             raise ApiError("case_differs", " ".join(error.messages)) from error
         except IntegrityError:
-            earlier = idempotency.earlier(key) if key is not None else None
+            earlier = idempotency.earlier(key, who.user) if key is not None else None
             if earlier is None:
                 raise
             assessment = earlier
@@ -107,7 +107,7 @@ def submit(request: HttpRequest, wait: Wait = 0, idempotency_key: IdempotencyKey
 )
 def assessment(request: HttpRequest, assessment_id: AssessmentId, wait: Wait = 0) -> Any:
     """Return the state of the assessment, and the result once it is done."""
-    assessment_or_404(assessment_id)
+    assessment_or_404(assessment_id, caller(request).user)
     return response_when_final(request, assessment_id, wait)
 
 
@@ -120,7 +120,7 @@ def assessment(request: HttpRequest, assessment_id: AssessmentId, wait: Wait = 0
 def delete(request: HttpRequest, assessment_id: AssessmentId) -> Any:
     """Delete a radiograph with its result, pictures and decisions. In the mode clinic only reviewers may."""
     who = caller(request)
-    decisions.delete_assessment(assessment_or_404(assessment_id), who.user, via=who.token)
+    decisions.delete_assessment(assessment_or_404(assessment_id, who.user), who.user, via=who.token)
     return Status(204, None)
 
 

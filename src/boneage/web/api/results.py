@@ -39,7 +39,7 @@ ANY_RESULT = Result | BothSexesResult
 )
 def result(request: HttpRequest, assessment_id: AssessmentId) -> Any:
     """Return the bone age with its intervals, warnings, regions, hand, reference plates, and the decision."""
-    assessment = finished_assessment(assessment_id)
+    assessment = finished_assessment(request, assessment_id)
     record_access(request, assessment, audit.Action.EXPORT, form="json")
     return Status(200, result_of(assessment))
 
@@ -84,7 +84,7 @@ def heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
 )
 def radiograph_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """Return a picture of at most 1,024 pixels a side, with the colour scale beside it."""
-    assessment = finished_assessment(assessment_id)
+    assessment = finished_assessment(request, assessment_id)
     radiograph, levels = (
         stored_picture(assessment, PictureKind.RADIOGRAPH),
         stored_picture(assessment, PictureKind.HEAT),
@@ -106,7 +106,7 @@ def radiograph_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> H
 )
 def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """Return the report as a PDF."""
-    assessment = finished_assessment(assessment_id)
+    assessment = finished_assessment(request, assessment_id)
     data = report_pdf.pdf_bytes(assessment)
     record_access(request, assessment, audit.Action.EXPORT, form="pdf")
     return file_of(assessment, data, "application/pdf", ".pdf", is_shown=True)
@@ -130,7 +130,8 @@ def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
 )
 def decide(request: HttpRequest, assessment_id: AssessmentId, decision: DecisionIn) -> Any:
     """Store a decision on the estimate. Decisions are added, never changed; the last one counts."""
-    who, assessment = caller(request), assessment_or_404(assessment_id)
+    who = caller(request)
+    assessment = assessment_or_404(assessment_id, who.user)
     if isinstance(decision, Accept):
         verdict = decisions.DecisionInput(Verdict.ACCEPTED, confirms_critical=decision.confirm_critical)
     else:
@@ -144,7 +145,7 @@ def decide(request: HttpRequest, assessment_id: AssessmentId, decision: Decision
 
 
 def _picture(request: HttpRequest, assessment_id: UUID, kind: PictureKind) -> HttpResponse:
-    assessment = finished_assessment(assessment_id)
+    assessment = finished_assessment(request, assessment_id)
     row = assessment.pictures.filter(kind=kind).first()
     if row is None:
         raise Http404

@@ -89,6 +89,11 @@ class Submission(BaseModel):
         pattern=r"^[^\x00-\x1f\x7f]*$",
         description="Of the patient, one line: the radiograph joins the case of this reference, or begins it.",
     )
+    department: str | None = Field(
+        None,
+        description="Name of the department that sees the radiograph. Needed from a user of several departments, and "
+        "ignored in an installation without departments.",
+    )
     note: str | None = Field(None, max_length=2000, pattern=WITHOUT_NUL, description="Free text.")
 
 
@@ -189,6 +194,7 @@ class Row(BaseModel):
     expires_at: Moment | None = Field(description="When it is deleted, in the mode open.")
     case: UUID | None = Field(description="Id of the case, in the mode clinic.")
     reference: str | None = Field(description="Of the patient, in the mode clinic.")
+    department: str | None = Field(description="Name of the department that sees it, in the mode clinic.")
     sex: Sex
     code: str | None = Field(description="Why it was rejected or failed; docs/codes.md lists the codes.")
     message: str | None = Field(description="The same for people, in English.")
@@ -221,6 +227,7 @@ class Row(BaseModel):
             "expires_at": assessment.expires_at,
             "case": assessment.case_id,
             "reference": assessment.case.reference if assessment.case else None,
+            "department": assessment.department or None,
             "sex": assessment.sex,
             "code": assessment.code or None,
             "message": assessment.message or None,
@@ -241,17 +248,18 @@ class AssessmentOut(Row):
     """An assessment: where it stands, and its result once it is done."""
 
     result: Result | BothSexesResult | None
-    same_file_as: UUID | None = Field(
-        description="The first assessment of the same file in the same case, if there was one before this."
+    same_radiograph_as: UUID | None = Field(
+        description="The first assessment of the same radiograph in the same case, if there was one before this. Its "
+        "file may have another header."
     )
 
     @classmethod
     def of(cls, assessment: Assessment) -> AssessmentOut:
         """Return the document of an assessment in its present state."""
         result = result_of(assessment) if assessment.state == State.DONE else None
-        earlier = assessment.same_file_earlier
+        earlier = assessment.same_radiograph_earlier
         same = earlier.pk if earlier is not None else None
-        return cls.model_validate({**cls.values_of(assessment), "result": result, "same_file_as": same})
+        return cls.model_validate({**cls.values_of(assessment), "result": result, "same_radiograph_as": same})
 
 
 class MeasurementsOut(_Measurements):
@@ -283,6 +291,7 @@ class CaseOut(BaseModel):
 
     id: UUID
     reference: str
+    department: str | None = Field(description="Name of the department that sees it.")
     sex: Sex
     birth_date: date | None
     radiographs: list[CaseRadiograph] = Field(

@@ -14,6 +14,7 @@ from ninja.responses import Status
 from boneage.severity import Severity
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessments
+from boneage.web.api.access import caller
 from boneage.web.api.application import api, record_access
 from boneage.web.api.description import Good, operation
 from boneage.web.api.fallbacks import not_allowed
@@ -67,7 +68,9 @@ def search(request: HttpRequest, query: Search) -> Any:
 def _page(request: HttpRequest, query: Search) -> Any:
     if configuration().is_open:
         raise Http404
-    matching = assessments().select_related("case").defer("result", "note").order_by(*_ORDERS[query.sort])
+    matching = (
+        assessments(caller(request).user).select_related("case").defer("result", "note").order_by(*_ORDERS[query.sort])
+    )
     if query.reference is not None:
         matching = matching.filter(case__reference=unicodedata.normalize("NFC", query.reference))
     if query.states:

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404
+from boneage.web.api.access import caller
 from boneage.web.api.application import record_access
 from boneage.web.api.schemas import AssessmentOut
 from boneage.web.models import FINAL, Assessment
@@ -36,7 +37,7 @@ def response_when_final(request: HttpRequest, assessment_id: UUID, seconds: floa
         Http404: the assessment does not exist, or was deleted while the request waited.
     """
     _wait_until_final(assessment_id, seconds)
-    assessment = assessment_or_404(assessment_id)
+    assessment = assessment_or_404(assessment_id, caller(request).user)
     if assessment.is_final:
         record_access(request, assessment, audit.Action.VIEW)
     return _json_response(AssessmentOut.of(assessment), 200 if assessment.is_final else 202)

@@ -79,6 +79,31 @@ def change_birth_date(case: Case, birth_date: date, user: User) -> None:
     record(user, Action.CASE_CHANGED, current, changed="birth_date", assessments=len(dated))
 
 
+@transaction.atomic
+def change_department(case: Case, department: str, user: User) -> None:
+    """Hand a case with its radiographs to another department, which alone sees it from then on.
+
+    Args:
+        case: the case.
+        department: name of the department, or `boneage.web.departments.NO_DEPARTMENT`.
+        user: an administrator.
+
+    Raises:
+        ValidationError: that department has a case with the same reference.
+        Http404: the case is gone.
+    """
+    jobs.locked(Assessment.objects.filter(case=case))
+    current = _locked(case)
+    if current.department == department:
+        return
+    if Case.objects.filter(reference=current.reference, department=department).exists():
+        raise ValidationError(gettext("That department has a case with this reference already."))
+    before, current.department, current.changed_at = current.department, department, timezone.now()
+    current.save(update_fields=["department", "changed_at"])
+    Assessment.objects.filter(case=current).update(department=department)
+    record(user, Action.CASE_CHANGED, current, changed="department", before=before, after=department)
+
+
 def _locked(case: Case) -> Case:
     current = Case.objects.select_for_update().filter(pk=case.pk).first()
     if current is None:

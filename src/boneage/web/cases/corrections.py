@@ -15,7 +15,7 @@ from boneage.clinical.ages import calendar_months
 from boneage.web.accounts.audit import Action, record
 from boneage.web.cases.forms import LONGEST_REFERENCE, composed_reference
 from boneage.web.models import BOTH, Assessment, Case, PictureKind, Role, User, configuration
-from boneage.web.queue import jobs
+from boneage.web.queue import jobs, same_radiograph
 
 _AGAIN = {
     "F": gettext_lazy("Assess again as female"),
@@ -98,6 +98,7 @@ def assess_again(assessment: Assessment, user: User, sex: str) -> Assessment:
             given_age_precision=current.given_age_precision,
             note=current.note,
             case=current.case,
+            department=current.department,
             user=user,
         )
     )
@@ -110,7 +111,7 @@ def assess_again(assessment: Assessment, user: User, sex: str) -> Assessment:
 
 @transaction.atomic
 def move(assessment: Assessment, reference: str, user: User) -> Case:
-    """Move a radiograph to the case with a reference, which is created if there is none.
+    """Move a radiograph to the case with a reference in its department, which is created if there is none.
 
     The radiograph takes the date of birth of that case, and with it the chronological age. A case without a date of
     birth takes that of the radiograph.
@@ -120,9 +121,12 @@ def move(assessment: Assessment, reference: str, user: User) -> Case:
         PermissionDenied: this user may not.
         ValidationError: ``case_differs`` if that case has another sex; ``same_case`` if the radiograph is in it.
     """
+    same_radiograph.hold([assessment.pixels_sha256])
     current = _locked(assessment, user)
     case, _is_new = Case.objects.select_for_update().get_or_create(
-        reference=reference, defaults={"sex": current.sex, "birth_date": current.birth_date}
+        reference=reference,
+        department=current.department,
+        defaults={"sex": current.sex, "birth_date": current.birth_date},
     )
     if case.pk == current.case_id:
         raise ValidationError(gettext("The radiograph is in this case already."), "same_case")
@@ -132,7 +136,10 @@ def move(assessment: Assessment, reference: str, user: User) -> Case:
     current.case = case
     case.birth_date = case.birth_date or current.birth_date
     _take_birth_date(current, case)
+    current.same_radiograph_elsewhere = False
+    current.derive()
     current.save()
+    same_radiograph.mark([current.pixels_sha256])
     case.changed_at = timezone.now()
     case.save(update_fields=["birth_date", "changed_at"])
     if before is not None:

@@ -48,11 +48,18 @@ def earlier_of(assessment: Assessment) -> Earlier | None:
         return None
     own = reading_of(assessment)
     others = Assessment.objects.filter(case=assessment.case_id, state=State.DONE, superseded_by=None)
-    others = others.exclude(pk=assessment.pk).exclude(sex=BOTH).exclude(radiograph_sha256=assessment.radiograph_sha256)
-    usable = [Earlier(other, reading_of(other)) for other in others if not other.is_void]
+    others = others.exclude(pk=assessment.pk).exclude(sex=BOTH)
+    usable = [
+        Earlier(other, reading_of(other)) for other in others if not (other.is_void or _is_same(other, assessment))
+    ]
     distances = [(_months_before(one.reading, own), one) for one in usable]
     before = [(months, one) for months, one in distances if months is not None]
     return min(before, key=lambda pair: pair[0], default=(0.0, None))[1]
+
+
+def _is_same(one: Assessment, other: Assessment) -> bool:
+    """Return whether two assessments are of the same radiograph."""
+    return one.radiograph_key == other.radiograph_key or one.radiograph_sha256 == other.radiograph_sha256
 
 
 def _months_before(one: SerialReading, other: SerialReading) -> float | None:

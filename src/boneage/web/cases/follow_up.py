@@ -71,7 +71,7 @@ def radiographs_of(case: Case) -> QuerySet[Assessment]:
 def follow_up(assessments: Iterable[Assessment], sex: str) -> FollowUp | None:
     """Return the readings of one child that can be compared; None if there is none, or their order is contradictory.
 
-    Left out are radiographs whose bone age must not be used, further assessments of the same file, and radiographs
+    Left out are radiographs whose bone age must not be used, further assessments of the same radiograph, and those
     without a date (or without an age, if more of them have an age).
 
     Args:
@@ -98,14 +98,15 @@ def follow_up(assessments: Iterable[Assessment], sex: str) -> FollowUp | None:
 
 
 def usable(assessments: Iterable[Assessment]) -> list[Assessment]:
-    """Return one assessment of each file whose bone age may be used: a decided one, else one with an age, else the
-    last one.
+    """Return one assessment of each radiograph whose bone age may be used.
+
+    It is a decided one, else one with an age, else the last one.
     """
     candidates = [one for one in assessments if one.state == State.DONE and one.stored is not None and not one.is_void]
     candidates.sort(
         key=lambda one: (one.decided_months is not None, one.chronological_age is not None, one.submitted_at)
     )
-    return list({one.radiograph_sha256: one for one in candidates}.values())
+    return list({one.radiograph_key: one for one in candidates}.values())
 
 
 def _assessment_of(reading: SerialReading, readings: Iterable[tuple[Assessment, SerialReading]]) -> Assessment:

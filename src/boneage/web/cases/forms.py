@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -17,6 +17,7 @@ from boneage.clinical.ages import TOLERANCE_MONTHS, AgePrecision, calendar_month
 from boneage.web.accounts import audit
 from boneage.web.cases import idempotency
 from boneage.web.chronological_age import age_of_columns, last_day
+from boneage.web.departments import NO_DEPARTMENT
 from boneage.web.models import SEXES, Assessment, Case, User, configuration
 from boneage.web.queue import jobs
 
@@ -60,6 +61,11 @@ class RadiographForm(forms.Form):
 
     In the mode ``open`` there is no ``reference``: a value sent under this name is ignored. Errors have codes, see
     ``docs/codes.md``.
+
+    Args:
+        *args: those of a form.
+        user: the user, whose departments are offered; None in the mode ``open``.
+        **kwargs: those of a form.
     """
 
     radiograph = forms.FileField(
@@ -97,12 +103,39 @@ class RadiographForm(forms.Form):
         max_length=LONGEST_REFERENCE,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
+    department = forms.ChoiceField(
+        label=_("Department"),
+        required=False,
+        error_messages={
+            "required": _("Choose the department."),
+            "invalid_choice": _("The department must be one of yours."),
+        },
+    )
     note = forms.CharField(label=_("Note"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, user: User | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if configuration().is_open:
             del self.fields["reference"]
+        self._department = NO_DEPARTMENT
+        self._offer_departments([NO_DEPARTMENT] if user is None else user.own_departments)
+
+    def _offer_departments(self, names: list[str]) -> None:
+        """Let the user choose among several departments; a single one needs no choice."""
+        if len(names) == 1:
+            self._department = names[0]
+            del self.fields["department"]
+            return
+        label = configuration().department_list.label
+        field = cast(forms.ChoiceField, self.fields["department"])
+        field.required = NO_DEPARTMENT not in names
+        empty = "" if field.required else _("No department")
+        field.choices = [(NO_DEPARTMENT, empty), *((name, label(name)) for name in names if name != NO_DEPARTMENT)]
+
+    @property
+    def chosen_department(self) -> str:
+        """Name of the department of the radiograph, of a form whose fields were cleaned."""
+        return str(self.cleaned_data.get("department", self._department))
 
     def clean_reference(self) -> str:
         """Return the reference in the form in which references are compared.
@@ -192,6 +225,7 @@ class RadiographForm(forms.Form):
                     given_age_precision=self._given_precision(),
                     note=values["note"],
                     case=case,
+                    department=self.chosen_department,
                     user=user,
                     client=client,
                 )
@@ -199,14 +233,16 @@ class RadiographForm(forms.Form):
             detail = audit.by_token(via) | ({"birth_date_added": True} if is_completed else {})
             audit.record(user, audit.Action.SUBMIT, assessment, **detail)
             if key is not None:
-                idempotency.keep(key, assessment)
+                idempotency.keep(key, assessment, user)
         return assessment
 
     # --- the case ---
 
     def _known_case(self) -> Case | None:
         reference = self.cleaned_data.get("reference")
-        return Case.objects.filter(reference=reference).first() if reference else None
+        return (
+            Case.objects.filter(reference=reference, department=self.chosen_department).first() if reference else None
+        )
 
     def _reject_other_child(self, case: Case | None) -> None:
         """Reject data that contradict the case: a mistyped reference would name another child."""
@@ -224,7 +260,9 @@ class RadiographForm(forms.Form):
         if not values.get("reference"):
             return None, False
         case, _is_new = Case.objects.select_for_update().get_or_create(
-            reference=values["reference"], defaults={"sex": values["sex"], "birth_date": values["birth_date"]}
+            reference=values["reference"],
+            department=self.chosen_department,
+            defaults={"sex": values["sex"], "birth_date": values["birth_date"]},
         )
         self._reject_other_child(case)
         if case.birth_date is not None or values["birth_date"] is None:

@@ -18,7 +18,7 @@ from django.utils import timezone
 from boneage.errors import BoneageError
 from boneage.files import sha256_of
 from boneage.web.accounts.access import assessments
-from boneage.web.models import Assessment, SubmissionKey
+from boneage.web.models import Assessment, SubmissionKey, User
 
 KEPT = timedelta(hours=24)
 """Validity of a key."""
@@ -63,8 +63,12 @@ def key_of(request: HttpRequest, text: str, owner: str) -> Key:
     return Key(_digest(json.dumps([owner, text.strip('"')])), _digest(submitted))
 
 
-def earlier(key: Key) -> Assessment | None:
+def earlier(key: Key, user: User | None) -> Assessment | None:
     """Return the assessment that the same request created before; None if there is none, or no longer.
+
+    Args:
+        key: the key.
+        user: its owner; None in the mode ``open``.
 
     Raises:
         KeyReusedError: it was another request.
@@ -72,20 +76,25 @@ def earlier(key: Key) -> Assessment | None:
     row = SubmissionKey.objects.filter(digest=key.digest, at__gt=timezone.now() - KEPT).first()
     if row is None:
         return None
-    assessment = assessments().filter(pk=row.assessment_id).first()
+    assessment = assessments(user).filter(pk=row.assessment_id).first()
     if assessment is not None and row.request_digest != key.request_digest:
         raise KeyReusedError("idempotency_key_reused", "Another request came with this Idempotency-Key before.")
     return assessment
 
 
-def keep(key: Key, assessment: Assessment) -> None:
+def keep(key: Key, assessment: Assessment, user: User | None) -> None:
     """Store a key in the transaction that creates its assessment.
+
+    Args:
+        key: the key.
+        assessment: the assessment.
+        user: the owner of the key; None in the mode ``open``.
 
     Raises:
         IntegrityError: the same key came at the same time, and its assessment is made already.
     """
     SubmissionKey.objects.filter(digest=key.digest, at__lte=timezone.now() - KEPT).delete()
-    SubmissionKey.objects.exclude(assessment__in=assessments()).filter(digest=key.digest).delete()
+    SubmissionKey.objects.exclude(assessment__in=assessments(user)).filter(digest=key.digest).delete()
     SubmissionKey.objects.create(digest=key.digest, request_digest=key.request_digest, assessment=assessment)
 
 

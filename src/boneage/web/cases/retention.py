@@ -23,6 +23,7 @@ from boneage.web.accounts import sessions
 from boneage.web.accounts.audit import SYSTEM, Action, record
 from boneage.web.cases.idempotency import KEPT
 from boneage.web.models import FINAL, Assessment, Case, Decision, Sending, SubmissionKey, configuration
+from boneage.web.queue import same_radiograph
 from boneage.web.queue.jobs import COUNTED, locked
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,10 @@ def _delete(
             ids: Iterable[UUID] = list(wanted.order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
             if not ids:
                 return count
+            theirs = Q(case__in=ids) if kind is Case else Q(pk__in=ids)
+            warned = Assessment.objects.filter(theirs, same_radiograph_elsewhere=True)
+            checksums = list(warned.values_list("pixels_sha256", flat=True).distinct())
+            same_radiograph.hold(checksums)
             if kind is Case:
                 locked(Assessment.objects.filter(case__in=ids))
             # Rows that changed before they could be locked stay.
@@ -145,6 +150,7 @@ def _delete(
             for row in rows if note else ():
                 note(row)  # type: ignore[misc]  # it is there
             kind._default_manager.filter(pk__in=[row.pk for row in rows]).delete()
+            same_radiograph.mark(checksums)
             count += len(rows)
 
 

@@ -41,7 +41,7 @@ from boneage.schema import DeterminationCode, WithheldCode
 from boneage.severity import Severity
 from boneage.web.accounts.access import assessments
 from boneage.web.chronological_age import FIRST_DAY, midnight, midnight_after
-from boneage.web.models import SEXES, Assessment, Decision, State, User, Verdict
+from boneage.web.models import SEXES, Assessment, Decision, State, User, Verdict, configuration
 from boneage.web.models import Case as Child
 
 ROWS_A_PAGE = 50
@@ -175,6 +175,12 @@ class FilterForm(forms.Form):
         label=_("Warnings"),
     )
     determination = forms.ChoiceField(choices=_DETERMINATIONS, required=False, label=_("Determination"))
+    department = forms.ChoiceField(required=False, label=_("Department"))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        departments = [(one.name, one.label) for one in configuration().department_list.department]
+        cast(forms.ChoiceField, self.fields["department"]).choices = [("", _("All")), *departments]
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,7 @@ class WorklistQuery:
         mine: only radiographs that the user submitted.
         severity: minimum severity of a warning; None for any.
         determination: class of the bone age that counts, or `NO_CLASS`; empty for any.
+        department: name of a department; empty for any.
         sort: a column's name, with ``-`` for descending order.
     """
 
@@ -201,6 +208,7 @@ class WorklistQuery:
     mine: bool = False
     severity: Severity | None = None
     determination: str = ""
+    department: str = ""
     sort: str = NEWEST_FIRST
 
     @classmethod
@@ -222,6 +230,7 @@ class WorklistQuery:
             mine=values.get("mine", False),
             severity=Severity(values["severity"]) if values.get("severity") else None,
             determination=values.get("determination", ""),
+            department=values.get("department", ""),
             sort=sort_or_default(sort),
         )
 
@@ -233,7 +242,8 @@ class WorklistQuery:
     @property
     def is_plain(self) -> bool:
         """Return whether only a search and a sex restrict the rows."""
-        return not (self.status or self.since or self.until or self.mine or self.severity or self.determination)
+        narrowed = (self.status, self.since, self.until, self.mine, self.severity, self.determination, self.department)
+        return not any(narrowed)
 
     def values(self) -> dict[str, str]:
         """Return the form fields that differ from the default."""
@@ -246,6 +256,7 @@ class WorklistQuery:
             "mine": "on" if self.mine else "",
             "severity": self.severity or "",
             "determination": self.determination,
+            "department": self.department,
             "sort": self.sort if self.sort != NEWEST_FIRST else "",
         }
         return {name: value for name, value in fields.items() if value}
@@ -315,6 +326,11 @@ class Row:
         return "" if self.difference_months is None else words.signed(self.difference_months)
 
     @property
+    def department(self) -> str:
+        """Return the name of the department on pages; empty without one."""
+        return configuration().department_list.label(self.radiograph.department)
+
+    @property
     def is_waiting(self) -> bool:
         """Return whether the status will change by itself."""
         return self.status is Status.WAITING
@@ -359,13 +375,13 @@ class Worklist:
         """Return the rows of a page, from 1."""
         first = (number - 1) * ROWS_A_PAGE
         # Two steps, since a database that sorts whole rows carries along all that was query of each.
-        return detailed(list(self._keys()[first : first + ROWS_A_PAGE]))
+        return detailed(list(self._keys()[first : first + ROWS_A_PAGE]), self._user)
 
     def all_rows(self) -> Iterator[Row]:
         """Yield every row, in order; a few hundred are read at a time."""
         keys = list(self._keys())
         for first in range(0, len(keys), _ROWS_AT_ONCE):
-            yield from detailed(keys[first : first + _ROWS_AT_ONCE])
+            yield from detailed(keys[first : first + _ROWS_AT_ONCE], self._user)
 
     def place(self, key: UUID) -> Place:
         """Return the place of a radiograph in the filter's order."""
@@ -376,7 +392,9 @@ class Worklist:
 
     def empty_children(self) -> QuerySet[Child]:
         """Return children without a radiograph, so that they can still be found and deleted; at most 20."""
-        children = Child.objects.filter(assessments=None, reference__icontains=self._query.search)
+        children = Child.objects.visible_to(self._user).filter(
+            assessments=None, reference__icontains=self._query.search
+        )
         return children.filter(**({"sex": self._query.sex} if self._query.sex else {})).order_by("-changed_at")[:20]
 
     def _keys(self) -> QuerySet[Assessment, UUID]:
@@ -392,7 +410,7 @@ class Worklist:
 
     def _of_any_status(self) -> QuerySet[Assessment]:
         query = self._query
-        rows = assessments().filter(superseded_by=None)
+        rows = assessments(self._user).filter(superseded_by=None)
         rows = rows.filter(~Exists(_of_same_child(Q(submitted_at__gt=OuterRef("submitted_at")))))
         if query.search:
             rows = rows.filter(_found_by(query.search))
@@ -404,6 +422,8 @@ class Worklist:
             rows = rows.filter(submitted_at__lt=midnight_after(query.until))
         if query.mine:
             rows = rows.filter(submitted_by=self._user)
+        if query.department:
+            rows = rows.filter(department=query.department)
         if query.severity:
             rows = rows.filter(AT_LEAST[query.severity])
         return of_determination(rows, query.determination) if query.determination else rows
@@ -414,12 +434,14 @@ def of_determination(assessments: QuerySet[Assessment], determination: str) -> Q
     return assessments.filter(state=State.DONE, determination="" if determination == NO_CLASS else determination)
 
 
-def detailed(keys: Sequence[UUID]) -> list[Row]:
-    """Return the rows of these assessments, in this order, without those that no longer exist."""
+def detailed(keys: Sequence[UUID], user: User) -> list[Row]:
+    """Return the rows of these assessments, in this order, without those that no longer exist, and without those that
+    the user may not see.
+    """
     last = Decision.objects.filter(assessment=OuterRef("pk")).order_by("-decided_at", "-pk")
     assessments_by_key = {
         radiograph.pk: radiograph
-        for radiograph in assessments()
+        for radiograph in assessments(user)
         .filter(pk__in=keys)
         .select_related("case")
         .defer("result", "message")

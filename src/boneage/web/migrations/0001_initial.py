@@ -88,6 +88,7 @@ class Migration(migrations.Migration):
                 ("appearance", models.CharField(editable=False, max_length=150, unique=True)),
                 ("sign_on", models.CharField(editable=False, max_length=512, null=True, unique=True)),
                 ("credential", models.CharField(blank=True, default="", max_length=64)),
+                ("departments", models.JSONField(blank=True, default=list)),
                 (
                     "groups",
                     models.ManyToManyField(
@@ -147,7 +148,8 @@ class Migration(migrations.Migration):
             name="Case",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ("reference", models.CharField(max_length=160, unique=True)),
+                ("reference", models.CharField(max_length=160)),
+                ("department", models.CharField(blank=True, default="", max_length=32)),
                 (
                     "sex",
                     models.CharField(
@@ -157,6 +159,67 @@ class Migration(migrations.Migration):
                 ("birth_date", models.DateField(blank=True, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("changed_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Decision",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "verdict",
+                    models.CharField(choices=[("accepted", "Accepted"), ("corrected", "Corrected")], max_length=16),
+                ),
+                ("age_months", models.FloatField()),
+                ("reason", models.TextField(blank=True, max_length=2000)),
+                ("decided_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+            options={
+                "ordering": ["decided_at", "pk"],
+            },
+        ),
+        migrations.CreateModel(
+            name="Picture",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("upload", "Upload"),
+                            ("radiograph", "Radiograph"),
+                            ("grey", "Grey"),
+                            ("thumbnail", "Thumbnail"),
+                            ("heat", "Heat"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("media_type", models.CharField(max_length=64)),
+                ("data", models.BinaryField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="RecoveryCode",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=64, unique=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Sending",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("client", models.CharField(max_length=64)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="SubmissionKey",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=64, unique=True)),
+                ("request_digest", models.CharField(max_length=64)),
+                ("at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
         ),
         migrations.CreateModel(
@@ -203,6 +266,87 @@ class Migration(migrations.Migration):
                     "user",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE, related_name="tokens", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Assessment",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Waiting"),
+                            ("running", "Being assessed"),
+                            ("done", "Assessed"),
+                            ("rejected", "Rejected"),
+                            ("failed", "Failed"),
+                        ],
+                        default="queued",
+                        max_length=8,
+                    ),
+                ),
+                ("department", models.CharField(blank=True, db_index=True, default="", max_length=32)),
+                (
+                    "submitted_at",
+                    models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False),
+                ),
+                ("client", models.CharField(blank=True, db_index=True, max_length=64)),
+                ("radiograph_name", models.CharField(blank=True, max_length=255)),
+                ("radiograph_bytes", models.PositiveBigIntegerField()),
+                ("radiograph_sha256", models.CharField(max_length=64)),
+                ("pixels_sha256", models.CharField(blank=True, db_index=True, default="", max_length=64)),
+                (
+                    "sex",
+                    models.CharField(
+                        choices=[("F", "Female"), ("M", "Male"), ("both", "Unknown or other")], max_length=4
+                    ),
+                ),
+                ("birth_date", models.DateField(blank=True, null=True)),
+                ("study_date", models.DateField(blank=True, null=True)),
+                ("given_age_months", models.FloatField(blank=True, null=True)),
+                ("given_age_precision", models.CharField(blank=True, default="", max_length=6)),
+                ("note", models.TextField(blank=True, max_length=2000)),
+                ("task_id", models.UUIDField(editable=False, null=True)),
+                ("attempt", models.PositiveIntegerField(default=0, editable=False)),
+                ("hangs", models.PositiveSmallIntegerField(default=0, editable=False)),
+                ("worker", models.CharField(blank=True, editable=False, max_length=64)),
+                ("lease_until", models.DateTimeField(editable=False, null=True)),
+                ("finished_at", models.DateTimeField(editable=False, null=True)),
+                ("expires_at", models.DateTimeField(db_index=True, editable=False, null=True)),
+                ("code", models.CharField(blank=True, max_length=64)),
+                ("message", models.TextField(blank=True)),
+                ("age_months", models.FloatField(null=True)),
+                ("chronological_age_months", models.FloatField(null=True)),
+                ("chronological_age_precision", models.CharField(blank=True, default="", max_length=6)),
+                ("result", models.JSONField(null=True)),
+                ("same_radiograph_elsewhere", models.BooleanField(default=False, editable=False)),
+                ("decision", models.CharField(blank=True, default="", max_length=16)),
+                ("decided_months", models.FloatField(null=True)),
+                ("severity", models.CharField(blank=True, default="", max_length=8)),
+                ("is_meaningless", models.BooleanField(default=False)),
+                ("difference_months", models.FloatField(null=True)),
+                ("sds", models.FloatField(null=True)),
+                ("determination", models.CharField(blank=True, default="", max_length=10)),
+                ("determination_reason", models.CharField(blank=True, default="", max_length=24)),
+                (
+                    "submitted_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "superseded_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="supersedes",
+                        to="web.assessment",
                     ),
                 ),
             ],
@@ -262,192 +406,59 @@ class Migration(migrations.Migration):
                 ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
-        migrations.CreateModel(
-            name="Assessment",
-            fields=[
-                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("queued", "Waiting"),
-                            ("running", "Being assessed"),
-                            ("done", "Assessed"),
-                            ("rejected", "Rejected"),
-                            ("failed", "Failed"),
-                        ],
-                        default="queued",
-                        max_length=8,
-                    ),
-                ),
-                (
-                    "submitted_at",
-                    models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False),
-                ),
-                ("client", models.CharField(blank=True, db_index=True, max_length=64)),
-                ("radiograph_name", models.CharField(blank=True, max_length=255)),
-                ("radiograph_bytes", models.PositiveBigIntegerField()),
-                ("radiograph_sha256", models.CharField(max_length=64)),
-                (
-                    "sex",
-                    models.CharField(
-                        choices=[("F", "Female"), ("M", "Male"), ("both", "Unknown or other")], max_length=4
-                    ),
-                ),
-                ("birth_date", models.DateField(blank=True, null=True)),
-                ("study_date", models.DateField(blank=True, null=True)),
-                ("given_age_months", models.FloatField(blank=True, null=True)),
-                ("given_age_precision", models.CharField(blank=True, default="", max_length=6)),
-                ("note", models.TextField(blank=True, max_length=2000)),
-                ("task_id", models.UUIDField(editable=False, null=True)),
-                ("attempt", models.PositiveIntegerField(default=0, editable=False)),
-                ("hangs", models.PositiveSmallIntegerField(default=0, editable=False)),
-                ("worker", models.CharField(blank=True, editable=False, max_length=64)),
-                ("lease_until", models.DateTimeField(editable=False, null=True)),
-                ("finished_at", models.DateTimeField(editable=False, null=True)),
-                ("expires_at", models.DateTimeField(db_index=True, editable=False, null=True)),
-                ("code", models.CharField(blank=True, max_length=64)),
-                ("message", models.TextField(blank=True)),
-                ("age_months", models.FloatField(null=True)),
-                ("chronological_age_months", models.FloatField(null=True)),
-                ("chronological_age_precision", models.CharField(blank=True, default="", max_length=6)),
-                ("result", models.JSONField(null=True)),
-                ("decision", models.CharField(blank=True, default="", max_length=16)),
-                ("decided_months", models.FloatField(null=True)),
-                ("severity", models.CharField(blank=True, default="", max_length=8)),
-                ("is_meaningless", models.BooleanField(default=False)),
-                ("difference_months", models.FloatField(null=True)),
-                ("sds", models.FloatField(null=True)),
-                ("determination", models.CharField(blank=True, default="", max_length=10)),
-                ("determination_reason", models.CharField(blank=True, default="", max_length=24)),
-                (
-                    "submitted_by",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "superseded_by",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="supersedes",
-                        to="web.assessment",
-                    ),
-                ),
-                (
-                    "case",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="assessments",
-                        to="web.case",
-                    ),
-                ),
-            ],
+        migrations.AddConstraint(
+            model_name="case",
+            constraint=models.UniqueConstraint(
+                fields=("reference", "department"), name="one_case_of_a_child_in_a_department"
+            ),
         ),
-        migrations.CreateModel(
-            name="Decision",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "verdict",
-                    models.CharField(choices=[("accepted", "Accepted"), ("corrected", "Corrected")], max_length=16),
-                ),
-                ("age_months", models.FloatField()),
-                ("reason", models.TextField(blank=True, max_length=2000)),
-                ("decided_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "assessment",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="decisions", to="web.assessment"
-                    ),
-                ),
-                (
-                    "decided_by",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "ordering": ["decided_at", "pk"],
-            },
+        migrations.AddField(
+            model_name="assessment",
+            name="case",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="assessments",
+                to="web.case",
+            ),
         ),
-        migrations.CreateModel(
-            name="Picture",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("upload", "Upload"),
-                            ("radiograph", "Radiograph"),
-                            ("grey", "Grey"),
-                            ("thumbnail", "Thumbnail"),
-                            ("heat", "Heat"),
-                        ],
-                        max_length=16,
-                    ),
-                ),
-                ("media_type", models.CharField(max_length=64)),
-                ("data", models.BinaryField()),
-                (
-                    "assessment",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="pictures", to="web.assessment"
-                    ),
-                ),
-            ],
+        migrations.AddField(
+            model_name="decision",
+            name="assessment",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="decisions", to="web.assessment"
+            ),
         ),
-        migrations.CreateModel(
-            name="RecoveryCode",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("digest", models.CharField(max_length=64, unique=True)),
-                (
-                    "user",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="recovery_codes",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
+        migrations.AddField(
+            model_name="decision",
+            name="decided_by",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL
+            ),
         ),
-        migrations.CreateModel(
-            name="Sending",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("client", models.CharField(max_length=64)),
-                ("at", models.DateTimeField(default=django.utils.timezone.now)),
-            ],
-            options={
-                "indexes": [models.Index(fields=["client", "at"], name="web_sending_client_d691a0_idx")],
-            },
+        migrations.AddField(
+            model_name="picture",
+            name="assessment",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="pictures", to="web.assessment"
+            ),
         ),
-        migrations.CreateModel(
-            name="SubmissionKey",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("digest", models.CharField(max_length=64, unique=True)),
-                ("request_digest", models.CharField(max_length=64)),
-                ("at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-                (
-                    "assessment",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="web.assessment"
-                    ),
-                ),
-            ],
+        migrations.AddField(
+            model_name="recoverycode",
+            name="user",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="recovery_codes", to=settings.AUTH_USER_MODEL
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="sending",
+            index=models.Index(fields=["client", "at"], name="web_sending_client_d691a0_idx"),
+        ),
+        migrations.AddField(
+            model_name="submissionkey",
+            name="assessment",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="web.assessment"),
         ),
         migrations.AddIndex(
             model_name="assessment",

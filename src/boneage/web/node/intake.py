@@ -11,14 +11,13 @@ from django.db.models.functions import Now
 
 from boneage.node.instance import InstanceHeader, ReceivedInstance
 from boneage.node.intake import Caller, CommitmentReport, DenialReason, IntakeUnavailableError
+from boneage.node.selection import SkipReason
 from boneage.web.accounts.audit import SYSTEM, Action, client_address, record
+from boneage.web.models import configuration
 from boneage.web.node import outbox, tallies
-from boneage.web.node.models import Instance, InstanceState
+from boneage.web.node.models import Delivery, Instance, InstanceState, ResultFile
 
 log = logging.getLogger(__name__)
-
-STORAGE_CLASS = "storage_class"
-"""Reason for skipping an instance of a storage class that is never read."""
 
 
 class DatabaseIntake:
@@ -45,11 +44,11 @@ class DatabaseIntake:
         """
         with _database(caller.address):
             try:
-                is_new = _skip(sop_class_uid, sop_instance_uid, caller)
+                reason = _skip(sop_class_uid, sop_instance_uid, caller)
             except IntegrityError:
-                is_new = False
-            if is_new:
-                tallies.add(tallies.SKIPPED, STORAGE_CLASS)
+                reason = None
+            if reason is not None:
+                tallies.add(tallies.SKIPPED, reason.value)
             _note_received(caller.peer)
 
     def committed(self, report: CommitmentReport) -> None:
@@ -102,6 +101,7 @@ def _take(instance: ReceivedInstance, header: InstanceHeader) -> None:
     if present is None:
         made = Instance(sop_instance_uid=header.sop_instance_uid, peer=instance.peer, file=instance.file)
         made.take_header(header)
+        made.department = _department_of(instance, header)
         made.save()
         record(SYSTEM, Action.RECEIVE, made, peer=instance.peer)
     elif present.data_sha256 == header.data_sha256:
@@ -121,12 +121,18 @@ def _update(present: Instance, instance: ReceivedInstance, header: InstanceHeade
     changed = is_read and (present.state == InstanceState.NEEDS_SEX or _changes_reading(present, header))
     present.take_header(header)
     present.file = instance.file
+    if not is_read:
+        present.department = _department_of(instance, header)
     if changed or not is_read:
         present.state, present.reason = InstanceState.WAITING, ""
         Instance.objects.filter(pk=present.pk).update(changed_at=Now())
         present.save(update_fields=[*_HEADER_FIELDS, "state", "reason"])
     else:
         present.save(update_fields=_HEADER_FIELDS)
+
+
+def _department_of(instance: ReceivedInstance, header: InstanceHeader) -> str:
+    return configuration().department_list.of_instance(header.department, instance.calling_ae_title)
 
 
 _HEADER_FIELDS = (
@@ -139,6 +145,7 @@ _HEADER_FIELDS = (
     "data_sha256",
     "pixels_sha256",
     "file",
+    "department",
 )
 
 
@@ -151,15 +158,23 @@ def _changes_reading(present: Instance, header: InstanceHeader) -> bool:
 
 
 @transaction.atomic
-def _skip(sop_class_uid: str, sop_instance_uid: str, caller: Caller) -> bool:
-    """Return whether the instance is new."""
+def _skip(sop_class_uid: str, sop_instance_uid: str, caller: Caller) -> SkipReason | None:
+    """Note an instance that is not read. Return the reason; None if the instance is known."""
+    reason = SkipReason.OWN_RESULT if _is_own(sop_instance_uid) else SkipReason.STORAGE_CLASS
     _row, is_new = Instance.objects.get_or_create(
         sop_instance_uid=sop_instance_uid,
         defaults={
             "sop_class_uid": sop_class_uid,
             "peer": caller.peer,
+            "department": configuration().department_list.of_instance("", caller.ae_title),
             "state": InstanceState.SKIPPED,
-            "reason": STORAGE_CLASS,
+            "reason": reason.value,
         },
     )
-    return is_new
+    return reason if is_new else None
+
+
+def _is_own(sop_instance_uid: str) -> bool:
+    """Return whether an instance is a result of this installation, which a PACS forwards to it."""
+    made = ResultFile.objects.filter(sop_instance_uid=sop_instance_uid)
+    return made.exists() or Delivery.objects.filter(sent_instance_uid=sop_instance_uid).exists()

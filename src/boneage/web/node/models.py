@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 from pydantic import TypeAdapter
 
 from boneage.node.instance import InstanceHeader
-from boneage.web.models import Assessment
+from boneage.web.departments import LONGEST_NAME, NO_DEPARTMENT
+from boneage.web.models import Assessment, User, in_departments_of
 
 _HEADER: TypeAdapter[InstanceHeader] = TypeAdapter(InstanceHeader)
 _UID, _SHA256 = 64, 64
@@ -31,20 +33,33 @@ class InstanceState(models.TextChoices):
     SKIPPED = "skipped", _("Not read")
 
 
+class InstanceQuerySet(models.QuerySet["Instance"]):
+    """Received instances."""
+
+    def visible_to(self, user: User | None) -> InstanceQuerySet:
+        """Return the instances that a user may see: by the department of the assessment, or before it by their own."""
+        before = Q(assessment=None) & in_departments_of(user, "department")
+        return self.filter(before | Q(assessment__isnull=False) & in_departments_of(user, "assessment__department"))
+
+
 class Instance(models.Model):
     """An instance that a peer sent. `intake`, `studies` and `results` change its state, each in its stretch."""
+
+    objects = InstanceQuerySet.as_manager()
 
     sop_instance_uid = models.CharField(max_length=_UID, unique=True)
     sop_class_uid = models.CharField(max_length=_UID)
     peer = models.CharField(max_length=32)
     """Name of the peer in the configuration of the node."""
+    department = models.CharField(max_length=LONGEST_NAME, blank=True, default=NO_DEPARTMENT)
+    """Name of the department to which its radiograph is submitted; afterwards, that of the assessment counts."""
     state = models.CharField(max_length=9, choices=InstanceState.choices, default=InstanceState.WAITING)
     reason = models.CharField(max_length=32, blank=True)
     """Reason for skipping (`boneage.node.selection.SkipReason`), or for the need of the sex."""
     uid_conflicts = models.PositiveIntegerField(default=0)
     """Number of times that other pixels arrived under the same SOP Instance UID. The first pixels are kept."""
 
-    # Identity, for the search of the worklist. Skipped instances have none.
+    # Identity, for the search of the worklist. Skipped instances keep the accession number only.
     study_uid = models.CharField(max_length=_UID, blank=True, db_index=True)
     patient_id = models.CharField(max_length=64, blank=True)
     issuer = models.CharField(max_length=64, blank=True)
@@ -90,9 +105,11 @@ class Instance(models.Model):
         self.data_sha256, self.pixels_sha256 = header.data_sha256, header.pixels_sha256
 
     def skip(self, reason: str) -> None:
-        """Set the state `SKIPPED`, and forget the bytes and the patient. The checksums stay, for duplicates."""
+        """Set the state `SKIPPED`, and forget the bytes and the patient. The checksums stay, for duplicates, and the
+        accession number, by which the instance can be looked up.
+        """
         self.state, self.reason, self.file, self.header_values = InstanceState.SKIPPED, reason, None, None
-        self.patient_id = self.issuer = self.accession = ""
+        self.patient_id = self.issuer = ""
 
 
 class ResultFile(models.Model):
@@ -150,7 +167,7 @@ class Delivery(models.Model):
     """Status of the last outcome, as its protocol writes it: ``0xA700`` (PS3.7, annex C), ``HTTP 503``, ``AE 207``."""
     stored_at = models.DateTimeField(null=True)
     sent_class_uid = models.CharField(max_length=_UID, blank=True)
-    sent_instance_uid = models.CharField(max_length=_UID, blank=True)
+    sent_instance_uid = models.CharField(max_length=_UID, blank=True, db_index=True)
     """UIDs as they were sent: those of the file, or of a simpler class of report (`boneage.node.result_classes`)."""
 
     # Storage commitment

@@ -27,24 +27,30 @@ def reference_of(patient_id: str, issuer: str) -> str:
     return composed_reference(f"{patient_id}{_AUTHORITY}{issuer}" if issuer else patient_id)
 
 
-def find_case(header: InstanceHeader) -> Case | None:
-    """Return the case of a radiograph's patient, locked; None if there is none."""
+def find_case(header: InstanceHeader, department: str) -> Case | None:
+    """Return the case of a radiograph's patient in a department, locked; None if there is none."""
     reference = reference_of(header.patient_id, header.issuer)
-    return Case.objects.select_for_update().filter(reference=reference).first() if reference else None
+    return (
+        Case.objects.select_for_update().filter(reference=reference, department=department).first()
+        if reference
+        else None
+    )
 
 
-def make_case(header: InstanceHeader, sex: str) -> Case | None:
+def make_case(header: InstanceHeader, sex: str, department: str) -> Case | None:
     """Return the case of a radiograph's patient, which is created if there is none; None without a Patient ID.
 
     Args:
         header: header of the radiograph.
         sex: sex of a new case, one of `boneage.web.models.SEXES`.
+        department: department of the radiograph.
     """
     reference = reference_of(header.patient_id, header.issuer)
     if not reference:
         return None
     defaults = {"sex": sex, "birth_date": header.birth_date}
-    return Case.objects.select_for_update().get_or_create(reference=reference, defaults=defaults)[0]
+    cases = Case.objects.select_for_update()
+    return cases.get_or_create(reference=reference, department=department, defaults=defaults)[0]
 
 
 def sex_of(header: InstanceHeader, case: Case | None) -> str:

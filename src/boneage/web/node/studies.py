@@ -110,7 +110,7 @@ def _skip(row: Instance, reason: SkipReason) -> str:
 
 def _begin(row: Instance) -> None:
     """Submit a radiograph, or let it ask for the sex."""
-    sex = sex_of(row.header, find_case(row.header))
+    sex = sex_of(row.header, find_case(row.header, row.department))
     if sex:
         _submit(row, sex, None)
         return
@@ -163,7 +163,7 @@ def set_sex(instance: Instance, sex: str, user: User) -> None:
 def _submit(row: Instance, sex: str, user: User | None) -> None:
     """Submit a radiograph. If its case has radiographs of another sex, it asks for the sex instead."""
     header, replaced = row.header, row.assessment
-    case = make_case(header, sex) if replaced is None else _locked_case(replaced)
+    case = make_case(header, sex, row.department) if replaced is None else _locked_case(replaced)
     if case is not None and not complete(case, header, sex, replaced):
         row.state, row.reason = InstanceState.NEEDS_SEX, SEX_DIFFERS
         row.save(update_fields=["state", "reason"])
@@ -177,6 +177,7 @@ def _submit(row: Instance, sex: str, user: User | None) -> None:
             birth_date=birth_date,
             study_date=study_date,
             case=case,
+            department=row.department if replaced is None else replaced.department,
             user=user,
         )
     )

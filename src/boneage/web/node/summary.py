@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
+from pydicom.uid import UID
 
 from boneage.node.configuration import Destination
+from boneage.node.selection import SkipReason
 from boneage.web import texts
-from boneage.web.models import Assessment
+from boneage.web.models import Assessment, Case, User
 from boneage.web.node.models import (
     RENDERING_FAILED,
     Contact,
@@ -86,46 +89,126 @@ def _time(moment: datetime) -> str:
     return date_format(local, "H:i") if local.date() == timezone.localdate() else texts.moment(moment)
 
 
-def asking_for_sex() -> list[Instance]:
-    """Return the radiographs that ask for the sex, the oldest first; at most `LONGEST_LIST`."""
+def asking_for_sex(user: User) -> list[Instance]:
+    """Return the radiographs that ask for the sex and that a user may see, the oldest first; at most `LONGEST_LIST`."""
     if not is_on():
         return []
-    return list(
-        Instance.objects.filter(state=InstanceState.NEEDS_SEX).defer("file").order_by("received_at")[:LONGEST_LIST]
-    )
+    rows = Instance.objects.visible_to(user).filter(state=InstanceState.NEEDS_SEX)
+    return list(rows.defer("file").order_by("received_at")[:LONGEST_LIST])
 
 
-def notes(assessment: Assessment) -> list[str]:
-    """Return sentences about a radiograph of the PACS that contradicts its case, or came several times.
+@dataclass(frozen=True)
+class Note:
+    """A remark on a radiograph of the PACS whose identity is not clear.
+
+    Attributes:
+        label: a few words, for a row of the worklist.
+        text: a sentence.
+    """
+
+    label: str
+    text: str
+
+
+def notes(assessments: Sequence[Assessment]) -> dict[UUID, list[Note]]:
+    """Return remarks on radiographs of the PACS that contradict their case, or came several times.
 
     Args:
-        assessment: any; there is nothing to say about one that did not come from a PACS.
+        assessments: any, with their cases.
+
+    Returns:
+        The remarks by the id of the assessment; nothing for those without one.
     """
-    instance = assessment.instances.defer("file").first()
-    if instance is None:
-        return []
-    sentences = []
-    case, reference = assessment.case, reference_of(instance.patient_id, instance.issuer)
+    if not is_on():
+        return {}
+    cases = {one.pk: one.case for one in assessments}
+    instances = Instance.objects.filter(assessment__in=cases).defer("file").annotate(comes_again=Exists(_SAME_PIXELS))
+    by_assessment: dict[UUID, list[Note]] = {}
+    for instance in instances.order_by("-pk"):
+        key = instance.assessment_id
+        remarks = [] if key is None else list(_notes(instance, cases[key]))
+        if key is not None and remarks:
+            by_assessment[key] = remarks
+    return by_assessment
+
+
+def _notes(instance: Instance, case: Case | None) -> Iterator[Note]:
+    reference, birth_date = reference_of(instance.patient_id, instance.issuer), instance.header.birth_date
     if case is not None and reference and case.reference != reference:
-        sentences.append(
-            gettext("The patient in the file (%(reference)s) is not the patient of this case.")
-            % {"reference": reference}
-        )
-    birth_date = instance.header.birth_date
+        text = gettext("The patient in the file (%(reference)s) is not the patient of this case.")
+        yield Note(gettext("another patient in the file"), text % {"reference": reference})
     if case is not None and case.birth_date is not None and birth_date is not None and case.birth_date != birth_date:
-        sentences.append(gettext("The date of birth in the file is not that of the case."))
-    if same_pixels(instance):
-        sentences.append(gettext("The PACS sent the same radiograph more than once, as different objects."))
+        text = gettext("The date of birth in the file is not that of the case.")
+        yield Note(gettext("another date of birth in the file"), text)
+    if getattr(instance, "comes_again", False):
+        text = gettext("The PACS sent the same radiograph more than once, as different objects.")
+        yield Note(gettext("sent more than once"), text)
     if instance.uid_conflicts:
-        sentences.append(gettext("The PACS sent another radiograph under the same identifier. It was not read."))
-    return sentences
+        text = gettext("The PACS sent another radiograph under the same identifier. It was not read.")
+        yield Note(gettext("another radiograph under its identifier"), text)
 
 
-def same_pixels(instance: Instance) -> bool:
-    """Return whether another instance of the same patient has the same pixels."""
-    same = Instance.objects.filter(pixels_sha256=instance.pixels_sha256, issuer=instance.issuer)
-    same = same.filter(patient_id=instance.patient_id).exclude(pixels_sha256="").exclude(pk=instance.pk)
-    return bool(instance.patient_id) and same.exists()
+_SAME_PIXELS = (
+    Instance.objects.filter(pixels_sha256=OuterRef("pixels_sha256"), issuer=OuterRef("issuer"))
+    .filter(patient_id=OuterRef("patient_id"))
+    .exclude(Q(pixels_sha256="") | Q(patient_id="") | Q(pk=OuterRef("pk")))
+)
+"""Other instances of the same patient with the same pixels."""
+
+
+# --- instances that were not read ---------------------------------------------------------------------------------
+
+REASONS: Mapping[SkipReason, Any] = {
+    SkipReason.STORAGE_CLASS: gettext_lazy("no radiograph, but a report or another object"),
+    SkipReason.OWN_RESULT: gettext_lazy("a result of this service that came back"),
+    SkipReason.MODALITY: gettext_lazy("another modality"),
+    SkipReason.NO_PIXELS: gettext_lazy("no image"),
+    SkipReason.SEVERAL_FRAMES: gettext_lazy("several images in one object"),
+    SkipReason.BODY_PART: gettext_lazy("another body part"),
+    SkipReason.BODY_PART_UNSTATED: gettext_lazy("no body part stated"),
+    SkipReason.LATERAL_VIEW: gettext_lazy("lateral or oblique view"),
+    SkipReason.FOR_PROCESSING: gettext_lazy("raw radiograph"),
+    SkipReason.AGE: gettext_lazy("patient over the age limit"),
+    SkipReason.ANOTHER_PREFERRED: gettext_lazy("another radiograph of the study was read"),
+}
+"""Reasons for not reading an instance, in words."""
+
+
+@dataclass(frozen=True)
+class SkippedRow:
+    """An instance that was not read.
+
+    Attributes:
+        instance: the instance.
+        reason: the reason in words.
+        kind: name of its storage class.
+    """
+
+    instance: Instance
+    reason: str
+    kind: str
+
+
+def skipped(user: User, accession: str = "") -> list[SkippedRow]:
+    """Return instances that were not read and that a user may see, the latest first; at most `LONGEST_LIST`.
+
+    Args:
+        user: the user.
+        accession: part of an accession number; empty for any. Objects of other storage classes are not parsed, and have
+            none.
+    """
+    rows = Instance.objects.visible_to(user).filter(state=InstanceState.SKIPPED)
+    if accession:
+        rows = rows.filter(accession__icontains=accession)
+    return [
+        SkippedRow(one, reason_text(one.reason), UID(one.sop_class_uid).name)
+        for one in rows.defer("file").order_by("-changed_at", "-pk")[:LONGEST_LIST]
+    ]
+
+
+def reason_text(code: str) -> str:
+    """Return a reason for not reading an instance in words."""
+    return str(REASONS[SkipReason(code)]) if code in set(SkipReason) else code
 
 
 # --- the page of the node ---------------------------------------------------------------------------------------------
@@ -193,8 +276,9 @@ def instance_counts() -> list[tuple[str, int]]:
 
 
 def skipped_counts() -> list[tuple[str, int]]:
-    """Return the number of instances that were not read, by reason, the most frequent first."""
-    return list(Tally.objects.filter(kind=SKIPPED).order_by("-count", "code").values_list("code", "count"))
+    """Return the number of instances that were not read, by reason in words, the most frequent first."""
+    counts = Tally.objects.filter(kind=SKIPPED).order_by("-count", "code").values_list("code", "count")
+    return [(reason_text(code), count) for code, count in counts]
 
 
 def dead_letters() -> Iterable[Delivery]:

@@ -31,6 +31,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
+from boneage.web.configuration import AMBIGUOUS_HEADERS
 from boneage.web.privacy import note_access
 
 log = logging.getLogger(__name__)
@@ -317,7 +318,8 @@ class Gate:
 def environ_of(scope: Mapping[str, Any]) -> Environ:
     """Return a request in the form of WSGI (PEP 3333), without its body.
 
-    Headers with an underscore in their name are left out: they could imitate headers that only a proxy may set.
+    Headers with an underscore in their name are left out: they could imitate headers that only a proxy may set. Their
+    names, and those of headers that occur more than once, are kept under `AMBIGUOUS_HEADERS`.
     """
     server, client = scope.get("server") or ("localhost", 80), scope.get("client")
     environ: Environ = {
@@ -337,13 +339,17 @@ def environ_of(scope: Mapping[str, Any]) -> Environ:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
+    ambiguous: set[str] = set()
     for name, value in scope["headers"]:
-        if b"_" in name:
-            continue
         key = name.decode("latin-1").upper().replace("-", "_")
         key = key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
+        if b"_" in name or key in environ:
+            ambiguous.add(key)
+        if b"_" in name:
+            continue
         text, joint = value.decode("latin-1"), "; " if key == "HTTP_COOKIE" else ","
         environ[key] = f"{environ[key]}{joint}{text}" if key in environ else text
+    environ[AMBIGUOUS_HEADERS] = frozenset(ambiguous)
     return environ
 
 

@@ -21,6 +21,7 @@ class Answer:
         chronological_age_months: age of the child at the study, if known; the middle of an interval.
         chronological_age_precision: unit to which that age is known; empty for an exact age.
         study_date: study date from the file; stored if the user gave none.
+        pixels_sha256: checksum of the pixels of an assessed radiograph (`boneage.web.queue.work.pixels_sha256`).
         results: result of a finished assessment; those for girls and for boys if the sex is unknown or other; none
             otherwise.
         pictures: (media type, bytes) by kind.
@@ -33,6 +34,7 @@ class Answer:
     chronological_age_months: float | None = None
     chronological_age_precision: str = ""
     study_date: date | None = None
+    pixels_sha256: str = ""
     results: tuple[StoredResult, ...] = ()
     pictures: dict[PictureKind, tuple[str, bytes]] = field(default_factory=dict)
 

@@ -33,8 +33,10 @@ from django_tasks_db.models import DBTaskResult
 
 from boneage.errors import BoneageError
 from boneage.files import sha256_of
+from boneage.web.departments import NO_DEPARTMENT
 from boneage.web.documents import stored_value
 from boneage.web.models import Assessment, Case, Picture, PictureKind, Sending, State, User, configuration
+from boneage.web.queue import same_radiograph
 from boneage.web.queue.answer import Answer, PutOffError
 from boneage.web.reading_columns import reading_columns
 
@@ -78,6 +80,8 @@ class Submission:
         given_age_precision: unit to which it is known; empty for an exact age.
         note: free text.
         case: case of the child in the mode ``clinic``, if a reference was given.
+        department: name of the department that sees the radiograph, if it has no case; otherwise that of the case
+            counts.
         user: the user; None in the mode ``open``.
         client: hash of the client's address; empty in the mode ``clinic``.
     """
@@ -91,6 +95,7 @@ class Submission:
     given_age_precision: str = ""
     note: str = ""
     case: Case | None = None
+    department: str = NO_DEPARTMENT
     user: User | None = None
     client: str = ""
 
@@ -119,6 +124,7 @@ def submit(submission: Submission) -> Assessment:
         raise Case.DoesNotExist("The case was deleted meanwhile.")
     assessment = Assessment.objects.create(
         case=case,
+        department=submission.department if case is None else case.department,
         submitted_by=submission.user,
         client=submission.client,
         radiograph_name=submission.radiograph_name[:255],
@@ -253,6 +259,7 @@ def begin(assessment_id: str, worker: str) -> Assessment | None:
 @transaction.atomic
 def finish(begun: Assessment, answer: Answer) -> bool:
     """Write the result of an attempt, if the attempt still counts. Return whether it does."""
+    same_radiograph.hold([answer.pixels_sha256])
     current = Assessment.objects.filter(pk=begun.pk, state=State.RUNNING, attempt=begun.attempt)
     now = timezone.now()
     is_open = _came_in_open(begun)
@@ -264,6 +271,7 @@ def finish(begun: Assessment, answer: Answer) -> bool:
         chronological_age_months=answer.chronological_age_months,
         chronological_age_precision=answer.chronological_age_precision,
         study_date=Coalesce("study_date", Value(answer.study_date, output_field=DateField())),
+        pixels_sha256=answer.pixels_sha256,
         result=stored_value(answer.results),
         **asdict(reading_columns(answer.results)),
         finished_at=now,
@@ -272,6 +280,7 @@ def finish(begun: Assessment, answer: Answer) -> bool:
     )
     if not kept:
         return False
+    same_radiograph.mark([answer.pixels_sha256])
     for kind, (media_type, data) in answer.pictures.items():
         Picture.objects.create(assessment=begun, kind=kind, media_type=media_type, data=data)
     if is_open:
@@ -311,7 +320,7 @@ def take_up_lost(*, dead_worker: str = "") -> int:
     rows = Assessment.objects.select_for_update(skip_locked=True).filter(lost).annotate(ran_out=ran_out)
     lost_assessments = list(rows.order_by("submitted_at"))
     for assessment in lost_assessments:
-        _put_back(assessment, hung=bool(assessment.ran_out))
+        _put_back(assessment, hung=bool(getattr(assessment, "ran_out", False)))
     return len(lost_assessments)
 
 
@@ -354,8 +363,11 @@ def delete(assessments: QuerySet[Assessment]) -> int:
     Args:
         assessments: assessments to delete.
     """
+    checksums = list(assessments.exclude(pixels_sha256="").values_list("pixels_sha256", flat=True).distinct())
+    same_radiograph.hold(checksums)
     keys = locked(assessments)
     Assessment.objects.filter(pk__in=keys).delete()
+    same_radiograph.mark(checksums)
     return len(keys)
 
 

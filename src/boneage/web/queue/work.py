@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 import cv2
+import numpy as np
 
 from boneage.assessment import Assessment as Assessed
 from boneage.assessment import assess_radiograph
@@ -100,9 +101,21 @@ def _answered(submitted: Assessment, upload: bytes) -> Answer:
         chronological_age_months=None if age is None else age.middle_months,
         chronological_age_precision="" if age is None else age.precision.value,
         study_date=radiograph.facts.study_date,
+        pixels_sha256=pixels_sha256(radiograph),
         results=tuple(map(_stored, readings)),
         pictures=_pictures(radiograph, readings),
     )
+
+
+def pixels_sha256(radiograph: Radiograph) -> str:
+    """Return the checksum of the pixels of a radiograph as they were read, 64 hexadecimal digits.
+
+    It is the same for the same radiograph in another file: with another header, or another lossless compression. Grey
+    levels are rounded to 16 bits, so that machines agree.
+    """
+    height, width = radiograph.pixels.shape
+    levels = np.rint(radiograph.pixels * np.float32(65535)).astype("<u2")
+    return sha256_of(f"{height} {width} ".encode() + levels.tobytes())
 
 
 def _stored(assessed: Assessed) -> StoredResult:

@@ -18,9 +18,9 @@ from boneage.web.accounts import second_factor, sessions
 from boneage.web.accounts import users as accounts
 from boneage.web.accounts.access import for_role, member_of
 from boneage.web.accounts.audit import SYSTEM, TITLES, Action, record
-from boneage.web.accounts.forms import AuditFilter, NewUser, RoleOf, SignatureOf, account_error
+from boneage.web.accounts.forms import AuditFilter, DepartmentsOf, NewUser, RoleOf, SignatureOf, account_error
 from boneage.web.chronological_age import midnight, midnight_after
-from boneage.web.models import AuditEvent, Role, User
+from boneage.web.models import AuditEvent, Role, User, configuration
 from boneage.web.report.downloads import csv_table
 from boneage.web.texts import iso_moment
 
@@ -73,6 +73,8 @@ def user(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "shown": shown,
         "form": RoleOf(initial={"role": shown.role}),
+        "departments_form": DepartmentsOf(initial={"departments": shown.departments}),
+        "may_choose_departments": shown.is_local or not configuration().department_list.come_from_groups,
         "signature_form": SignatureOf(initial={"full_name": shown.get_full_name(), "credential": shown.credential}),
         "password": password,
         "tokens": accounts.tokens_in_use(shown),
@@ -85,6 +87,7 @@ def user(request: HttpRequest, pk: int) -> HttpResponse:
 def _change(request: HttpRequest, by: User, shown: User) -> None:
     action = request.POST.get("do")
     role, signature = RoleOf(request.POST), SignatureOf(request.POST)
+    departments = DepartmentsOf(request.POST)
     if action == "deactivate":
         accounts.deactivate(by, shown)
         messages.success(
@@ -107,6 +110,9 @@ def _change(request: HttpRequest, by: User, shown: User) -> None:
         messages.success(request, gettext("The name on reports has been changed."))
     elif action == "signature":
         messages.error(request, gettext("The name on reports is not valid."))
+    elif action == "departments" and departments.is_valid():
+        accounts.set_departments(by, shown, departments.cleaned_data["departments"])
+        messages.success(request, gettext("The departments have been changed."))
     elif action == "role" and role.is_valid():
         accounts.set_role(by, shown, Role(role.cleaned_data["role"]))
         messages.success(request, gettext("The role has been changed."))

@@ -72,7 +72,7 @@ class _SeeOther(HttpResponseRedirect):
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """Show the submission page; ``?case=<id>`` fills in the data of a case."""
-    return _page(request, RadiographForm(auto_id="plain-%s", initial=_case_in_address(request)))
+    return _page(request, RadiographForm(auto_id="plain-%s", initial=_case_in_address(request), user=user_of(request)))
 
 
 @for_role(Role.READER, in_open=True)
@@ -81,7 +81,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     """Accept one radiograph. Programs get JSON: 201 and addresses, or code, message and all problems of the form."""
     if request.method != "POST":  # after a login
         return redirect("home")
-    form = RadiographForm(request.POST, request.FILES, auto_id="plain-%s")
+    form = RadiographForm(request.POST, request.FILES, auto_id="plain-%s", user=user_of(request))
     if getattr(request, "upload_too_large", False):
         form.reject_too_large()
     assessment = _submitted(form, request) if form.is_valid() else None
@@ -124,7 +124,7 @@ def _rejected(request: HttpRequest, form: RadiographForm) -> HttpResponse:
 @require_safe
 def row(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Return the outcome of a radiograph so far, as a part of the page."""
-    assessment = assessment_or_404(pk)
+    assessment = assessment_or_404(pk, user_of(request))
     if assessment.state == State.DONE:
         audit.record(user_of(request), audit.Action.VIEW, assessment, page="row")
     return render(request, "web/_submission.html", {"assessment": assessment})
@@ -139,7 +139,9 @@ def _page(request: HttpRequest, form: RadiographForm, status: int = 200) -> Http
     }
     context = {
         "form": form,
-        "row_form": RadiographForm(auto_id="radiograph-0-%s", initial=form.initial, use_required_attribute=False),
+        "row_form": RadiographForm(
+            auto_id="radiograph-0-%s", initial=form.initial, use_required_attribute=False, user=user_of(request)
+        ),
         "page_settings": settings,
         "radiograph_bytes": limits.radiograph_bytes,
         "open_hourly": limits.open_hourly,
@@ -154,13 +156,13 @@ def _case_in_address(request: HttpRequest) -> dict[str, Any]:
     if configuration().is_open or "case" not in request.GET:
         return {}
     try:
-        case = Case.objects.filter(pk=UUID(request.GET["case"])).first()
+        case = Case.objects.visible_to(user_of(request)).filter(pk=UUID(request.GET["case"])).first()
     except ValueError:
         return {}
     if case is None:
         return {}
     audit.record(user_of(request), audit.Action.VIEW, case, page="home")
-    return {"reference": case.reference, "sex": case.sex, "birth_date": case.birth_date}
+    return {"reference": case.reference, "sex": case.sex, "birth_date": case.birth_date, "department": case.department}
 
 
 def _samples() -> list[tuple[Sex, list[Plate]]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_safe
@@ -24,9 +24,9 @@ from boneage.report.comparison import change_sentences
 from boneage.report.content import reference_name
 from boneage.sex import Sex
 from boneage.web import texts
-from boneage.web.accounts.access import for_role, member_of
+from boneage.web.accounts.access import case_or_404, for_role, member_of
 from boneage.web.accounts.audit import Action, record
-from boneage.web.cases.cases import belongings, change_birth_date, delete_case
+from boneage.web.cases.cases import belongings, change_birth_date, change_department, delete_case
 from boneage.web.cases.follow_up import FollowUp, Interval, follow_up, radiographs_of
 from boneage.web.cases.measurements import (
     MeasurementsForm,
@@ -38,9 +38,19 @@ from boneage.web.cases.measurements import (
 from boneage.web.cases.registered import VIEW_BOX, RegisteredRadiograph, registered
 from boneage.web.cases.worklist import Row, detailed
 from boneage.web.chronological_age import FIRST_DAY, last_day
-from boneage.web.models import BOTH, Assessment, Case, Role, Verdict
+from boneage.web.models import BOTH, Assessment, Case, Role, User, Verdict, configuration
 from boneage.web.plots.growth import GrowthPoint, growth_plot
 from boneage.web.plots.sds import SdsPoint, sds_plot
+
+
+class _DepartmentOf(forms.Form):
+    department = forms.ChoiceField(label=_("Department"), required=False)
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        label = configuration().department_list.label
+        field = cast(forms.ChoiceField, self.fields["department"])
+        field.choices = [(name, label(name) or _("No department")) for name in user.own_departments]
 
 
 class _BirthDate(forms.Form):
@@ -103,7 +113,7 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     POST.
     """
     user = member_of(request)
-    child = get_object_or_404(Case, pk=pk)
+    child = case_or_404(pk, user)
     form = _BirthDate(request.POST if request.method == "POST" else None, initial={"birth_date": child.birth_date})
     if request.method == "POST":
         if not user.may(Role.REVIEWER):
@@ -121,11 +131,28 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 
 @require_http_methods(["POST"])
+@for_role(Role.ADMINISTRATOR, in_open=False)
+def department(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """Hand a case to another department (``department``)."""
+    user = member_of(request)
+    child, form = case_or_404(pk, user), _DepartmentOf(user, request.POST)
+    if not form.is_valid():
+        raise Http404
+    try:
+        change_department(child, form.cleaned_data["department"], user)
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+    else:
+        messages.success(request, gettext("The department has been changed."))
+    return redirect("case", pk=child.pk)
+
+
+@require_http_methods(["POST"])
 @for_role(Role.READER, in_open=False)
 def measurements(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Store the measurements from which the adult height is predicted."""
     user = member_of(request)
-    child = get_object_or_404(Case, pk=pk)
+    child = case_or_404(pk, user)
     form = MeasurementsForm(child, radiographs_of(child), request.POST)
     if not form.is_valid():
         return _page(request, child, height_form=form)
@@ -139,7 +166,7 @@ def measurements(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 def compare(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show two radiographs of a child beside each other, registered: the last two, or those in the address."""
     user = member_of(request)
-    child = get_object_or_404(Case, pk=pk)
+    child = case_or_404(pk, user)
     shown = [one for one in map(registered, _in_order(radiographs_of(child))) if one is not None]
     if len(shown) < 2:
         raise Http404
@@ -164,9 +191,10 @@ def compare(request: HttpRequest, pk: UUID) -> HttpResponse:
 @for_role(Role.REVIEWER, in_open=False)
 def delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Ask for confirmation of the deletion of a case, and delete it by POST."""
-    child = get_object_or_404(Case, pk=pk)
+    user = member_of(request)
+    child = case_or_404(pk, user)
     if request.method == "POST":
-        delete_case(child, member_of(request))
+        delete_case(child, user)
         messages.success(request, gettext("The case and all its data have been permanently deleted."))
         return redirect("cases")
     return render(request, "web/case_delete.html", {"case": child, "counts": belongings(child)})
@@ -180,7 +208,7 @@ def _page(
     height_form: MeasurementsForm | None = None,
 ) -> HttpResponse:
     assessments = list(radiographs_of(child))
-    radiographs = _radiographs(assessments)
+    radiographs = _radiographs(assessments, member_of(request))
     points = [radiograph.point for radiograph in radiographs if radiograph.point is not None]
     course = follow_up(assessments, child.sex)
     scores = [] if course is None else _sds_points(course, radiographs)
@@ -199,9 +227,16 @@ def _page(
         "form": form,
         "height": _height(child, assessments),
         "height_form": height_form,
+        "department_form": _department_form(member_of(request), child),
     }
     failed = (form.is_bound and form.errors) or (height_form.is_bound and height_form.errors)
     return render(request, "web/case.html", context, status=422 if failed else 200)
+
+
+def _department_form(user: User, child: Case) -> _DepartmentOf | None:
+    """Return the form with which an administrator hands the case to another department."""
+    is_offered = bool(configuration().department_list) and user.may(Role.ADMINISTRATOR)
+    return _DepartmentOf(user, initial={"department": child.department}) if is_offered else None
 
 
 def _in_order(assessments: Any) -> list[Assessment]:
@@ -215,8 +250,8 @@ def _located(assessments: list[Assessment]) -> set[UUID]:
     return {one.pk for one in assessments if one.readings and one.readings[0].hand is not None}
 
 
-def _radiographs(assessments: list[Assessment]) -> list[_Radiograph]:
-    rows = {row.radiograph.pk: row for row in detailed([one.pk for one in assessments])}
+def _radiographs(assessments: list[Assessment], user: User) -> list[_Radiograph]:
+    rows = {row.radiograph.pk: row for row in detailed([one.pk for one in assessments], user)}
     return [_radiograph(rows[one.pk], one) for one in _in_order(assessments) if one.pk in rows]
 
 

@@ -32,7 +32,7 @@ from boneage.web.cases.worklist import (
     next_sort,
 )
 from boneage.web.models import Role
-from boneage.web.node.summary import asking_for_sex, delivery_lines
+from boneage.web.node.summary import asking_for_sex, delivery_lines, notes
 from boneage.web.report.downloads import csv_table
 
 _COLUMNS = {
@@ -92,8 +92,9 @@ def worklist(request: HttpRequest) -> HttpResponse:
     number = min(pages, max(1, _whole(_filter_fields(request).get("page", ""))))
     rows = selection.page(number)
     context = {
-        "asking": asking_for_sex(),
+        "asking": asking_for_sex(user),
         "deliveries": delivery_lines([row.radiograph.pk for row in rows]),
+        "notes": notes([row.radiograph for row in rows]),
         "form": form,
         "query": query,
         "columns": _columns(query),
@@ -123,11 +124,17 @@ def _watched(request: HttpRequest) -> HttpResponse:
         keys = [UUID(text) for text in request.POST["watch"].split()][:ROWS_A_PAGE]
     except ValueError:
         return HttpResponseBadRequest(gettext("These are not rows of the worklist."))
-    rows = detailed(keys)
+    rows = detailed(keys, member_of(request))
     waiting = [row for row in rows if row.is_waiting]
     final = [row for row in rows if not row.is_waiting]
     deliveries = delivery_lines([row.radiograph.pk for row in rows])
-    context = {"waiting": waiting, "final": final, "deliveries": deliveries, "swapped": True}
+    context = {
+        "waiting": waiting,
+        "final": final,
+        "deliveries": deliveries,
+        "notes": notes([row.radiograph for row in rows]),
+        "swapped": True,
+    }
     return render(request, "web/_cases_watch.html", context)
 
 

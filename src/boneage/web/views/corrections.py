@@ -22,7 +22,8 @@ from boneage.web.views.result import page_again
 @for_role(Role.READER, in_open=False)
 def assess_again(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Assess the stored radiograph as another sex (``sex``), and show the new assessment."""
-    assessment, user, sex = assessment_or_404(pk), member_of(request), request.POST.get("sex", "")
+    user, sex = member_of(request), request.POST.get("sex", "")
+    assessment = assessment_or_404(pk, user)
     if sex not in corrections.other_sexes(assessment):
         return HttpResponseBadRequest(gettext("Choose another sex."))
     try:
@@ -39,7 +40,8 @@ def assess_again(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 @for_role(Role.READER, in_open=False)
 def move(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Move a radiograph to the case whose reference was entered."""
-    assessment, user = assessment_or_404(pk), member_of(request)
+    user = member_of(request)
+    assessment = assessment_or_404(pk, user)
     if not corrections.may_change(assessment, user):
         raise PermissionDenied
     form = corrections.MoveForm(request.POST)

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from boneage.web.accounts.access import for_role, member_of
 from boneage.web.accounts.audit import Action, record
@@ -32,6 +32,20 @@ def page(request: HttpRequest) -> HttpResponse:
         "skipped": summary.skipped_counts(),
     }
     return render(request, "web/node.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_role(Role.READER, in_open=False)
+def not_read(request: HttpRequest) -> HttpResponse:
+    """List the last instances that were received and not read. An accession number is searched for by POST, because
+    addresses are logged.
+    """
+    _check_is_on()
+    user, accession = member_of(request), request.POST.get("accession", "").strip()
+    rows = summary.skipped(user, accession)
+    record(user, Action.VIEW, what="not_read", rows=len(rows), searched=bool(accession))
+    context = {"rows": rows, "accession": accession, "longest": summary.LONGEST_LIST}
+    return render(request, "web/not_read.html", context)
 
 
 @require_POST
@@ -66,11 +80,11 @@ def render_again(request: HttpRequest, pk: int) -> HttpResponseBase:
 def state_sex(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Submit a radiograph of the PACS by the sex that the user states (``sex``)."""
     _check_is_on()
-    sex = request.POST.get("sex", "")
+    user, sex = member_of(request), request.POST.get("sex", "")
     if sex not in {value for value, _label in SEXES}:
         raise Http404
     try:
-        studies.set_sex(get_object_or_404(Instance, pk=pk), sex, member_of(request))
+        studies.set_sex(get_object_or_404(Instance.objects.visible_to(user), pk=pk), sex, user)
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
     except BusyError:

@@ -43,7 +43,7 @@ def _export(form: str) -> Callable[[View], Callable[[HttpRequest, UUID], HttpRes
         @for_role(Role.READER, in_open=True)
         @wraps(view)
         def guarded(request: HttpRequest, /, pk: UUID) -> HttpResponse:
-            assessment = assessment_or_404(pk)
+            assessment = assessment_or_404(pk, user_of(request))
             try:
                 if assessment.state != State.DONE:
                     raise NothingToExportError(gettext("There is no bone age to report for this radiograph."))

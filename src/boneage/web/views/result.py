@@ -52,7 +52,7 @@ _STOP_POLLING = 286
 @for_role(Role.READER, in_open=True)
 def page(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show the whole page in any state."""
-    assessment = assessment_or_404(pk)
+    assessment = assessment_or_404(pk, user_of(request))
     if assessment.is_final:
         record(user_of(request), Action.VIEW, assessment)
     return render(request, "web/result.html", _context(request, assessment))
@@ -63,7 +63,7 @@ def page(request: HttpRequest, pk: UUID) -> HttpResponse:
 def state(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Return the part of the page that changes, for polling; 204 while the page already shows it (``?seen=``)."""
     try:
-        assessment = assessment_or_404(pk)
+        assessment = assessment_or_404(pk, user_of(request))
     except Http404:
         if not getattr(request, "htmx", False):
             raise
@@ -81,9 +81,9 @@ def state(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 @require_safe
 @for_role(Role.READER, in_open=True)
-def picture(_request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:
+def picture(request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:
     """Return a picture of a patient, which browsers do not cache (`boneage.web.middleware.PrivacyHeaders`)."""
-    stored = Picture.objects.filter(assessment=assessment_or_404(pk), kind=kind).first()
+    stored = Picture.objects.filter(assessment=assessment_or_404(pk, user_of(request)), kind=kind).first()
     if stored is None:
         raise Http404
     return HttpResponse(bytes(stored.data), content_type=stored.media_type)
@@ -93,7 +93,7 @@ def picture(_request: HttpRequest, pk: UUID, kind: PictureKind) -> HttpResponse:
 @for_role(Role.READER, in_open=True)
 def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Accept (``verdict=accepted``) or correct (``verdict=corrected`` with ``years``, ``months``, ``reason``)."""
-    assessment = assessment_or_404(pk)
+    assessment = assessment_or_404(pk, user_of(request))
     form: decisions.CorrectionForm | None = None
     if request.POST.get("verdict") == Verdict.ACCEPTED:
         decision = decisions.DecisionInput(
@@ -122,7 +122,7 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 @for_role(Role.READER, in_open=True)
 def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Delete a radiograph and everything about it now; in the mode ``clinic`` only reviewers may."""
-    assessment = assessment_or_404(pk)
+    assessment = assessment_or_404(pk, user_of(request))
     case = assessment.case
     decisions.delete_assessment(assessment, user_of(request))
     messages.success(request, gettext("The radiograph and its result have been permanently deleted."))

@@ -73,11 +73,13 @@ def finish(request: HttpRequest) -> HttpResponse:
 
 
 def log_out(request: HttpRequest, user: User) -> HttpResponse:
-    """End the session here, and lead the browser to the provider, which ends its own."""
+    """End the session here, and lead the browser to the provider or the proxy, which ends its own."""
     kept = request.session.get(_ID_TOKEN, "")
     with transaction.atomic():
         record(user, Action.LOGOUT)
         auth_logout(request)
+    if user.is_from_proxy:
+        return render(request, "web/signed_off.html", {"to": configuration().header_logout})
     id_token = sealed.unseal(kept) if kept else None
     url = sign_on.logout_url(id_token) if id_token and configuration().has_sign_on else None
     return redirect("login") if url is None else render(request, "web/signed_off.html", {"to": url})
@@ -95,6 +97,11 @@ def _confirm(request: HttpRequest, session: str, user: User) -> None:
     sessions.confirm(request)
     request.user = user
     record(user, Action.CONFIRMED, sign_on=True)
+
+
+def no_access(request: HttpRequest) -> HttpResponse:
+    """Return the page for a user whom a proxy has checked and who has no role here."""
+    return _failed(request, "sign_on_no_role")
 
 
 def _failed(request: HttpRequest, code: str) -> HttpResponse:
