@@ -224,7 +224,8 @@ def _downsampled_part(pixels: NDArray[np.float32], shape: tuple[int, int], part:
     rows, columns = pixels.shape
     if (part.bottom - part.top, part.right - part.left) == shape:
         return _resized_area(pixels, shape)
-    left, right = (int(part.left * columns / shape[1]), min(columns, math.ceil(part.right * columns / shape[1])))
+    by_columns = list(_area_weights(columns, shape[1], part.left, part.right))
+    left, right = by_columns[0][1].start, by_columns[-1][1].stop
     lines = np.empty((part.bottom - part.top, right - left), np.float32)
     for to, taken, weights in _area_weights(rows, shape[0], part.top, part.bottom):
         step = max(1, _LARGEST_PRODUCT // weights.size)
@@ -232,7 +233,7 @@ def _downsampled_part(pixels: NDArray[np.float32], shape: tuple[int, int], part:
             end = min(right, start + step)
             np.matmul(weights, pixels[taken, start:end], out=lines[to, start - left : end - left])
     reduced = np.empty((len(lines), part.right - part.left), np.float32)
-    for to, taken, weights in _area_weights(columns, shape[1], part.left, part.right):
+    for to, taken, weights in by_columns:
         inside = slice(taken.start - left, taken.stop - left)
         np.matmul(lines[:, inside], weights.T, out=reduced[:, to])
     return reduced
