@@ -14,6 +14,7 @@ from boneage.archive.items import ArchiveItem, Source
 from boneage.archive.journal import Journal
 from boneage.archive.pseudonyms import Pseudonyms
 from boneage.archive.run import Counts, work_through
+from boneage.archive.table import final_rows, write_tables
 from boneage.archive.uncertain import UncertainSheet
 from boneage.archive.work import BatchOutcome, Settings, Worker
 from boneage.phantom import draw_hand
@@ -98,3 +99,11 @@ def run_through(source: Source, out: Path, worker: Worker, stop_after: int | Non
         missing = (one for one in source.items() if not journal.is_finished(worker.item_key(one), one.stamp))
         work_through(missing, SerialEngine(worker, stop_after), journal, sheet, counts)
     return counts
+
+
+def tables_of(out: Path) -> dict[str, bytes]:
+    """Write the tables of a journal, and return the bytes of all files."""
+    with Journal(out / "state", {"salt": "fixed"}) as journal:
+        write_tables(out, final_rows(journal))
+    parquet = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("radiographs.parquet/**/*.*"))}
+    return parquet | {"csv": (out / "radiographs.csv").read_bytes()}

@@ -19,18 +19,10 @@ from boneage.archive.folders import folder_source
 from boneage.archive.journal import Journal
 from boneage.archive.pseudonyms import open_salt
 from boneage.archive.rows import ARCHIVE_COLUMNS
-from boneage.archive.table import final_rows, write_tables
 from boneage.archive.work import Settings, Worker
-from tests.archive.parts import draw_archive, run_through, settings
+from tests.archive.parts import draw_archive, run_through, settings, tables_of
+from tests.archive.processes import children_of
 from tests.program_runs import rows_of
-
-
-def tables_of(out: Path) -> dict[str, bytes]:
-    """Write the tables of a journal, and return the bytes of all files."""
-    with Journal(out / "state", {"salt": "fixed"}) as journal:
-        write_tables(out, final_rows(journal))
-    parquet = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("radiographs.parquet/**/*.*"))}
-    return parquet | {"csv": (out / "radiographs.csv").read_bytes()}
 
 
 def test_interrupted_run_equals_undisturbed(archive: Path, bundle_folder: Path, tmp_path: Path) -> None:
@@ -93,19 +85,6 @@ from boneage.cli import main
 main()
 """
 """The program with small shards, so that a short run has many."""
-
-
-def children_of(pid: int) -> list[int]:
-    """Return the processes that descend from one."""
-    parents: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, IndexError):
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            parents.setdefault(parent, []).append(int(folder.name))
-    descendants = list(parents.get(pid, []))
-    for child in descendants:
-        descendants += parents.get(child, [])
-    return descendants
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")

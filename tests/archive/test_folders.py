@@ -1,0 +1,104 @@
+"""Sources of files: folders, lists and the index of a CD."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.fileset import FileSet
+
+from boneage.archive.folders import dicomdir_source, folder_source, list_source
+from boneage.errors import Rejection, TableError
+from tests.archive.parts import dicom_radiograph
+
+
+def test_folder_has_all_files_below_it(archive: Path) -> None:
+    """The order is that of the paths; hidden files and the index of a CD are left out."""
+    source = folder_source(archive)
+    names = [Path(item.locator).name for item in source.items()]
+    assert sorted(names) == sorted([f"{number}.dcm" for number in range(6)] + ["copy.dcm", "no-sex.dcm", "notes.txt"])
+    assert source.expected == 9
+    assert [item.locator for item in folder_source(archive).items()] == [item.locator for item in source.items()]
+
+
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"1")
+    (tmp_path / "a" / "circle").symlink_to(tmp_path)
+    assert [Path(item.locator).name for item in folder_source(tmp_path).items()] == ["1.png"]
+
+
+def test_stamp_changes_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"1")
+    (before,) = folder_source(tmp_path).items()
+    (tmp_path / "1.png").write_bytes(b"12")
+    (after,) = folder_source(tmp_path).items()
+    assert (before.locator, before.stamp) != (after.locator, after.stamp)
+
+
+def test_list_states_sex_and_age(tmp_path: Path) -> None:
+    """A missing file is an item that cannot be read."""
+    table = tmp_path / "list.csv"
+    table.write_text("image,sex,birth_date,study_date,age\n1.png,F,2010-01-01,2015-01-01,\n2.png,M,,,11y2m\n")
+    first, second = list_source(table).items()
+    assert (first.sex_text, str(first.age.birth_date), str(first.age.study_date)) == ("F", "2010-01-01", "2015-01-01")
+    assert second.age.age is not None
+    assert second.age.age.lower_months == 134
+    with pytest.raises(Rejection) as caught:
+        list_source(table).read(first)
+    assert caught.value.code == "not_found"
+    table.write_text("image,sex,age\n1.png,F,old\n")
+    with pytest.raises(TableError) as rejected:
+        list_source(table)
+    assert rejected.value.code == "table_value"
+
+
+def write_cd(folder: Path, count: int) -> Path:
+    """Write radiographs as a CD burner does, and return the index."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # pydicom leaves its temporary folder to the garbage collector
+        files = FileSet()
+        for number in range(count):
+            dataset = pydicom.dcmread(BytesIO(dicom_radiograph(number)))
+            dataset.SeriesNumber, dataset.InstanceNumber = 1, 1
+            dataset.StudyTime, dataset.StudyID = "120000", str(number)
+            files.add(dataset)
+        files.write(folder)
+        del files
+        gc.collect()
+    return folder / "DICOMDIR"
+
+
+def test_index_of_cd(tmp_path: Path) -> None:
+    """The images of the index are read from its folder."""
+    source = dicomdir_source(write_cd(tmp_path, 3))
+    uids = [str(pydicom.dcmread(BytesIO(source.read(item))).SOPInstanceUID) for item in source.items()]
+    assert sorted(uids) == [f"1.2.3.{number}.9" for number in range(3)]
+
+
+def test_index_that_leads_outside_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "cd").mkdir()
+    index = write_cd(tmp_path / "cd", 1)
+    name = str(next(path for path in (tmp_path / "cd").rglob("*") if path.is_file() and path != index).name)
+    index.write_bytes(index.read_bytes().replace(name.encode(), b"..".ljust(len(name))))
+    with pytest.raises(TableError, match="outside") as caught:
+        dicomdir_source(index)
+    assert caught.value.code == "table_unreadable"
+
+
+@pytest.mark.parametrize(("content", "code"), [(None, "table_not_found"), (b"no index", "table_unreadable")])
+def test_bad_index_is_rejected(tmp_path: Path, content: bytes | None, code: str) -> None:
+    if content is not None:
+        (tmp_path / "DICOMDIR").write_bytes(content)
+    with pytest.raises(TableError) as caught:
+        dicomdir_source(tmp_path / "DICOMDIR")
+    assert caught.value.code == code
+
+
+def test_workers_get_no_list_of_files(archive: Path) -> None:
+    assert len(pickle.dumps(folder_source(archive))) < 500
