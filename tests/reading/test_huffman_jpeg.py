@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import struct
+import sys
 import time
 
 import numpy as np
@@ -14,7 +16,10 @@ from numpy.typing import NDArray
 from boneage.errors import Rejection
 from boneage.reading.huffman_jpeg import bits as jpeg_bits
 from boneage.reading.huffman_jpeg.decode import decode_huffman_jpeg
+from boneage.reading.huffman_jpeg.library import decode_with_library, library_decoder
+from boneage.reading.huffman_jpeg.lossless import decode_lossless
 from boneage.reading.huffman_jpeg.predictors import PREDICTORS
+from boneage.reading.huffman_jpeg.stream import parse_stream
 from tests import radiograph_files as files
 
 LOSSLESS_PREDICTOR_6 = base64.b64decode("""
@@ -79,6 +84,54 @@ def test_decode_huffman_jpeg_every_predictor(predictor: int, bits: int, height: 
     """Every predictor undoes its own differences."""
     radiograph = np.random.default_rng(seed).integers(0, 2**bits, (height, width)).astype(np.uint16)
     assert np.array_equal(decode_huffman_jpeg(files.jpeg_lossless(radiograph, bits, predictor)), radiograph)
+
+
+@pytest.mark.parametrize("predictor", range(1, 8))
+@settings(max_examples=8, deadline=None)
+@given(st.integers(8, 16), st.integers(16, 60), st.integers(16, 60), st.booleans(), st.integers(0, 2**31))
+def test_decode_with_library_equals_own_decoder(
+    predictor: int, bits: int, height: int, width: int, noise: bool, seed: int
+) -> None:
+    """The decoder of libjpeg-turbo gives the same pixels, and reads every undamaged stream."""
+    drawn = files.drawn_radiograph((height, width), bits=bits)
+    random = np.random.default_rng(seed).integers(0, 2**bits, (height, width)).astype(np.uint16)
+    data = files.jpeg_lossless(random if noise else drawn, bits, predictor)
+    stream = parse_stream(data)
+    decoded = decode_with_library(data, stream)
+    assert decoded is not None
+    assert decoded.dtype == np.uint16
+    assert np.array_equal(decoded, decode_lossless(stream))
+
+
+def test_decode_with_library_damaged_streams() -> None:
+    """Damaged streams that the own decoder rejects are left to it, although libjpeg-turbo paints over the damage."""
+    rng, left = np.random.default_rng(5), 0
+    for number in range(300):
+        whole = files.jpeg_lossless(files.drawn_radiograph((40, 44), bits=12), 12, 1 + number % 7)
+        scan = whole.index(b"\xff\xda") + 10
+        data = bytearray(whole[: rng.integers(scan, len(whole))] + b"\xff\xd9" if number % 3 == 0 else whole)
+        for at in rng.integers(scan, len(data) - 2, number % 3):
+            data[at] = rng.integers(256)
+        try:
+            stream = parse_stream(bytes(data))
+        except (Rejection, struct.error, IndexError):  # a changed byte looks like a marker
+            continue
+        by_library = decode_with_library(bytes(data), stream)
+        left += by_library is None
+        if by_library is not None:
+            assert np.array_equal(by_library, decode_lossless(stream))
+    assert left > 150
+
+
+def test_decode_with_library_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without imagecodecs the own decoder reads the stream."""
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    library_decoder.cache_clear()
+    try:
+        assert decode_with_library(LOSSLESS_PREDICTOR_6, parse_stream(LOSSLESS_PREDICTOR_6)) is None
+        assert np.array_equal(decode_huffman_jpeg(LOSSLESS_PREDICTOR_6), drawn_steps())
+    finally:
+        library_decoder.cache_clear()
 
 
 @pytest.mark.parametrize("predictor", range(1, 8))

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.reading.huffman_jpeg.library import decode_with_library
 from boneage.reading.huffman_jpeg.lossless import decode_lossless
 from boneage.reading.huffman_jpeg.sequential import decode_sequential
 from boneage.reading.huffman_jpeg.stream import parse_stream
@@ -25,7 +26,8 @@ def decode_huffman_jpeg(data: bytes) -> NDArray[np.uint16]:
     try:
         stream = parse_stream(data)
         if stream.process == 0xC3:
-            return decode_lossless(stream)
+            by_library = decode_with_library(data, stream)
+            return decode_lossless(stream) if by_library is None else by_library
         return decode_sequential(stream)
     except (struct.error, IndexError, KeyError, ValueError) as error:
         raise damaged("the JPEG data are damaged") from error

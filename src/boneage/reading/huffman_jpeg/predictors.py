@@ -109,3 +109,33 @@ PREDICTORS = {
 
 Each takes differences, uint16 (H, W), and the middle of the range, and returns samples, uint16 (H, W).
 """
+
+
+def predicted_differences(samples: NDArray[np.uint16], predictor: int, middle: int) -> NDArray[np.uint16]:
+    """Return the differences, uint16 (H, W), from which a predictor gives samples (H, W) back: those of an encoder.
+
+    Args:
+        samples: uint16 (H, W).
+        predictor: number of the predictor, 1 to 7.
+        middle: middle of the range.
+    """
+    out = np.empty_like(samples)
+    out[:1, :1] = samples[:1, :1] - np.uint16(middle)
+    np.subtract(samples[0, 1:], samples[0, :-1], out=out[0, 1:])
+    np.subtract(samples[1:, 0], samples[:-1, 0], out=out[1:, 0])
+    left, above, corner, here = samples[1:, :-1], samples[:-1, 1:], samples[:-1, :-1], samples[1:, 1:]
+    np.subtract(here, _prediction(predictor, left, above, corner), out=out[1:, 1:])
+    return out
+
+
+def _prediction(
+    predictor: int, left: NDArray[np.uint16], above: NDArray[np.uint16], corner: NDArray[np.uint16]
+) -> NDArray[np.uint16]:
+    """Return the predictions by three neighbours, modulo 65,536 (T.81, table H.1)."""
+    if predictor <= 4:
+        return (left, above, corner, left + above - corner)[predictor - 1]
+    if predictor == 7:
+        return (left & above) + ((left ^ above) >> np.uint16(1))  # the mean, without an overflow
+    base, other = (left, above) if predictor == 5 else (above, left)
+    slope = np.subtract(other, corner, dtype=np.int32) >> 1
+    return base + slope.astype(np.uint16)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from boneage.reading.headers.jpeg import jpeg_segments
 from boneage.reading.rejections import damaged
 
-_RESTART = re.compile(rb"(?<!\xff)\xff++[\xd0-\xd7]")
-_END_OF_SCAN = re.compile(rb"(?<!\xff)\xff++[^\x00\xff\xd0-\xd7]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """Marker after a scan.
 
-This pattern and `_RESTART` match at the first of several FF only. A search in a long row of FF would otherwise take
-quadratic time.
+This pattern and `_RESTART` match the last of several FF only, and begin with a fixed byte. A search then takes little
+and linear time; the fill bytes before the marker are cut off afterwards.
 """
+_FILL = b"\xff"
 MOST_TABLES = 64
 MOST_INTERVALS = 1 << 14
 """Parts between restart markers: more than the largest radiograph has rows."""
@@ -183,8 +184,9 @@ def _parse_scan(stream: Stream, content: bytes, data: bytes, start: int) -> None
     if len(stream.scans) >= len(stream.components):
         raise damaged("the JPEG has too many scans")
     end = _END_OF_SCAN.search(data, start)
-    coded = data[start : end.start() if end else len(data)]
-    parts = _RESTART.split(coded, MOST_INTERVALS)
+    coded = data[start : end.start()].rstrip(_FILL) if end else data[start:]
+    *parts, last = _RESTART.split(coded, MOST_INTERVALS)
+    parts = [*(part.rstrip(_FILL) for part in parts), last]
     if len(parts) > MOST_INTERVALS:
         raise damaged("the JPEG is cut into too many pieces")
     stream.scans.append(
