@@ -5,9 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import boneage.geometry
 from boneage.geometry import OVERSAMPLING, Transform, downsample_area, fit_inside, lies_inside, sample
 
 number = st.floats(-200, 200)
@@ -103,8 +104,9 @@ def test_sample_averages_fine_patterns() -> None:
     assert np.abs(reduced - 0.5).max() < 0.05
 
 
-def test_sample_of_every_part_of_a_row() -> None:
+def test_sample_of_every_part_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some ends of parts, such as 13 of 65 pixels from 600, lie on a pixel's border and are rounded beside it."""
+    monkeypatch.setattr(boneage.geometry, "_LEAST_LEFT_OUT", 0)
     pixels = np.random.default_rng(0).random((40, 600), dtype=np.float32)
     scale = 65 / 600 / OVERSAMPLING
     whole = sample(pixels, Transform.scale(scale), 4, 44)
@@ -113,9 +115,11 @@ def test_sample_of_every_part_of_a_row() -> None:
         assert np.abs(part - whole[:, left : left + 4]).max() < 2e-3
 
 
+@pytest.mark.parametrize("least", [0, 20_000])
+@settings(deadline=None)
 @given(st.integers(30, 900), st.integers(30, 900), st.floats(0.04, 0.6), degrees, st.floats(-0.1, 1.1), st.data())
 def test_sample_averages_a_part_like_the_whole(
-    rows: int, columns: int, scale: float, angle: float, x: float, data: st.DataObject
+    least: int, rows: int, columns: int, scale: float, angle: float, x: float, data: st.DataObject
 ) -> None:
     """A small part of a radiograph is averaged down as OpenCV averages the whole of it."""
     pixels = np.random.default_rng(rows).random((rows, columns), dtype=np.float32)
@@ -127,10 +131,22 @@ def test_sample_averages_a_part_like_the_whole(
     to_reduced = Transform.scale(reduced.shape[1] / columns, reduced.shape[0] / rows)
     index = Transform.shift(0.5, 0.5).then(to_reduced.inverse()).then(transform).then(Transform.shift(-0.5, -0.5))
     whole = cv2.warpAffine(reduced, index.matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderValue=0.25)
-    differences = np.abs(sample(pixels, transform, height, width, fill=0.25) - whole)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(boneage.geometry, "_LEAST_LEFT_OUT", least)
+        differences = np.abs(sample(pixels, transform, height, width, fill=0.25) - whole)
     # OpenCV rounds places to 1/32 pixel. Two equal places may be rounded apart, to neighbours that differ by up to 1.
     assert differences.max() < 1.1 / 32
     assert np.median(differences) < 2e-3
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.2, 0.3, 1 / 3, 0.4])
+def test_sample_part_whose_edges_are_whole_pixels(scale: float) -> None:
+    """The same pixels are averaged where pixels of the part and of the radiograph end at the same place."""
+    pixels = np.random.default_rng(0).random((2000, 1500), dtype=np.float32)
+    for share in range(1, 20):
+        height, width = round(20 * share * scale * 5), round(15 * share * scale * 5)
+        part = sample(pixels, Transform.shift(-150, -200).then(Transform.scale(scale)), height, width)
+        assert part.shape == (height, width) and 0.2 < part.mean() < 0.8
 
 
 def test_sample_fills_outside() -> None:
