@@ -665,3 +665,28 @@ def cut_off(database: str) -> threading.Thread:
     thread.start()
     assert failing.wait(10)
     return thread
+
+
+# --- the same radiograph under two patients ---------------------------------------------------------------------------
+
+
+def test_results_at_the_same_moment_see_each_other() -> None:
+    """Two workers that finish one radiograph of two patients at once both give it the warning."""
+    cases = [Case.objects.create(reference=f"P-{number}", sex="F") for number in range(4)]
+    begun = []
+    for case in cases:
+        taken = jobs.begin(str(submit(case=case).pk), "w")
+        assert taken is not None
+        begun.append(taken)
+    same = replace(answer(), pixels_sha256="f" * 64)
+
+    def finish(number: int) -> bool:
+        try:
+            return jobs.finish(begun[number], same)
+        finally:
+            connections.close_all()
+
+    assert at_once(len(begun), finish) == [True] * len(begun)
+    assert list(Assessment.objects.values_list("same_radiograph_elsewhere", "severity")) == [(True, "critical")] * 4
+    assert jobs.delete(Assessment.objects.exclude(case=cases[0])) == 3
+    assert not Assessment.objects.get().same_radiograph_elsewhere
