@@ -57,14 +57,18 @@ def disturb(
     kills, out = {"worker": 0, "program": 0}, folder / "disturbed"
     start = time.monotonic()
     process = started(source, out, folder, options)
-    while process.poll() is None or sum(kills.values()) < options.kills:
-        if process.poll() is not None:
+    rows = 0
+    while sum(kills.values()) < options.kills:
+        if process.poll() == 0:
             print("the run ended before all kills: give more radiographs", flush=True)
-            break
-        if sum(kills.values()) >= options.kills:
-            process.wait()
-            break
-        time.sleep(rng.uniform(0.5, 1.5) * pause)
+            return kills
+        if process.poll() is not None:  # killed while it started, it may give up; the same command continues
+            process = started(source, out, folder, options)
+        if rows_in(out) == rows:  # the next kill waits for progress, so that the run comes to its end
+            time.sleep(0.2)
+            continue
+        time.sleep(rng.uniform(0.0, pause))
+        rows = rows_in(out)
         children = children_of(process.pid)
         if children and rng.random() < 0.6:
             with suppress(ProcessLookupError):
@@ -74,8 +78,10 @@ def disturb(
             process.kill()
             process.wait()
             kills["program"] += 1
-            print(f"killed with {rows_in(out)} of {options.radiographs} rows in shards", flush=True)
+            print(f"killed with {rows} of {options.radiographs} rows in shards", flush=True)
             process = started(source, out, folder, options)
+    while process.wait() != 0:
+        process = started(source, out, folder, options)
     print(f"disturbed: {time.monotonic() - start:.0f} s, exit status {process.returncode}", flush=True)
     return kills
 

@@ -8,8 +8,8 @@ started later; it opens the bundle at its first batch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +24,13 @@ _AHEAD = 3
 """Batches that are distributed or finished, for each worker: enough to keep all busy, and few to lose."""
 _DEATHS = 4
 """Workers that a batch may end before it is blamed. A worker may also end by chance, while it has the batch."""
+_STARTS = 3
+"""Attempts to start the processes of this machine."""
+CONNECT_SECONDS = 30
+"""Time for which a scheduler is tried, seconds."""
 _PLUGIN = "boneage-archive"
+_LOOPBACK = "127.0.0.1:0"
+"""Address for the pages on the state of scheduler and workers, which Dask would offer to the whole network."""
 _DASK_SETTINGS = {
     "distributed.scheduler.allowed-failures": _DEATHS,
     "distributed.worker.memory.terminate": False,
@@ -139,7 +145,7 @@ def open_engine(
     with dask.config.set(_DASK_SETTINGS):
         if address is not None:
             try:
-                client = Client(address, timeout=30)
+                client = Client(address, timeout=CONNECT_SECONDS)
             except (OSError, ValueError) as error:
                 raise ConfigurationError(
                     "address_invalid", f"No Dask scheduler answers at {address}: {error}."
@@ -147,16 +153,26 @@ def open_engine(
             with client:
                 yield DaskEngine(client, source, settings)
             return
-        cluster = LocalCluster(
+        cluster = _started(
+            LocalCluster,
             n_workers=workers,
             threads_per_worker=1,
             memory_limit=None,
-            dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": _LOOPBACK},
+            worker_dashboard_address=_LOOPBACK,
             security=Security.temporary(),
             silence_logs=logging.CRITICAL,
         )
         with cluster, Client(cluster) as client:
             yield DaskEngine(client, source, settings)
+
+
+def _started(cluster: Callable[..., Any], **options: Any) -> Any:
+    """Return a started cluster. A worker that ends while it starts makes Dask give up; it is tried again."""
+    for _ in range(_STARTS - 1):
+        with suppress(RuntimeError):
+            return cluster(**options)
+    return cluster(**options)
 
 
 def _plugin(source: Source, settings: Settings) -> Any:

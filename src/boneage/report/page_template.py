@@ -175,7 +175,8 @@ svg .axis { stroke: var(--line); stroke-width: 1; }
 .key i { display: inline-block; width: 10px; height: 10px; margin: 0 4px 0 12px; background: var(--accent); }
 .key i.M { background: var(--caution); }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 14px 12px; }
-.sheet figure { break-inside: avoid; }
+.sheet figure, .histograms figure { margin: 0; min-width: 0; break-inside: avoid; }
+thead th { white-space: normal; vertical-align: bottom; }
 .sheet img, .sheet .none { display: block; width: 100%; height: 200px; object-fit: contain; background: #000; }
 .sheet figcaption { font-size: 12px; overflow-wrap: anywhere; }
 @media (max-width: 700px) { .histograms { grid-template-columns: 1fr; } }
