@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Assessment(Presentation):
         interval_coverage: share, 0..1, of the bundle's validation radiographs that 95 % intervals like this one held;
             None if that was not measured.
         timings_ms: wall time by step: ``read``, ``find`` (of a bundle that finds the hand), ``cut``, ``run``,
-            ``combine``, ``draw``; and ``total``.
+            ``combine``, ``draw``; and ``total``. Drawing and the checks of pixels also go on during earlier steps.
         radiograph_shape: (H, W) of the radiograph, pixels.
         picture: uint8 (h, w), the radiograph as it is drawn (`boneage.explain.display_picture`), bone bright.
         activations: one for each view, or tile of a bone, and grid.
@@ -380,6 +381,9 @@ def _read(
 ) -> Assessment:
     """Run the steps that depend on the sex."""
     manifest, facts, hand = opened.manifest, prepared.radiograph.facts, prepared.hand
+    # Steps that do not wait for one another run at the same time, in the threads of the bundle.
+    of_pixels = opened.start(lambda: _pixel_warnings(prepared))
+    of_quality = opened.start(lambda: prepared.quality)
     members, cut_off = prepared.shown(opened.members_for(sex))
     with clock.step("cut"):
         views = prepared.views(members)
@@ -387,8 +391,9 @@ def _read(
             spec: view_transform(prepared.shape, spec, hand).inverse() for spec in views if spec.region != "bones"
         }
     with clock.step("run"):
-        outputs = {member.name: opened.run(member, views[member.view], sex) for member in members}
-        quality = prepared.quality
+        runs = {member.name: opened.start(partial(opened.run, member, views[member.view], sex)) for member in members}
+        outputs = {name: run.result() for name, run in runs.items()}
+        quality = of_quality.result()
     with clock.step("combine"):
         by_region = region_ages({name: output.age_months for name, output in outputs.items()}, manifest)
         left_out = lone_region(by_region, manifest)
@@ -397,9 +402,9 @@ def _read(
         activations = mean_activations(used, outputs, to_radiograph, hand)
         bones = bone_ages(members, outputs, manifest, hand, prepared.unreadable)
     with clock.step("draw"):
-        picture = prepared.picture
+        warnings_of_pixels, picture = of_pixels.result(), prepared.picture
     warnings = [
-        *checks.radiograph_warnings(prepared.radiograph.pixels, picture, hand, prepared.window),
+        *warnings_of_pixels,
         *checks.size_warnings(prepared.shape, members, hand),
         *checks.file_warnings(facts, sex if sex_is_known else None, hand),
         *checks.estimate_warnings(estimate, members, outputs),
@@ -447,6 +452,12 @@ def _read(
         bones=bones,
         embeddings={member: output.embedding for member, output in outputs.items()},
     )
+
+
+def _pixel_warnings(prepared: PreparedRadiograph) -> list[ResultWarning]:
+    """Draw the picture, and return the warnings that the radiograph's pixels raise."""
+    pixels, picture = prepared.radiograph.pixels, prepared.picture
+    return list(checks.radiograph_warnings(pixels, picture, prepared.hand, prepared.window))
 
 
 def _clinical_reading(

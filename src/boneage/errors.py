@@ -91,6 +91,7 @@ class BundleError(BoneageError):
     ``bundle_output``: a graph gave an invalid output.
     ``bundle_check_failed``: the self-test gave other ages than the manifest expects.
     ``bundle_exists``: it would overwrite another bundle.
+    ``provider_missing``: the execution provider of the setting ``BONEAGE_PROVIDER`` cannot be used.
     """
 
     exit_status = 4

@@ -158,7 +158,7 @@ def read(kind: type[T], value: Any, *, complete: bool = False, text: bool = Fals
         raise InvalidValueError("", "is nested too deeply") from error
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
     """Return dataclasses, mappings, sequences and enumerations as the dictionaries, lists and values of JSON.
 
     Dates, moments and UUIDs become texts (ISO 8601, RFC 9562).
@@ -166,12 +166,15 @@ def to_plain(value: Any) -> Any:
     Raises:
         InvalidValueError: something else is among them, or a number that is not finite.
     """
+    kind: Any = type(value)
+    if kind in _PLAIN_TYPES or (kind is float and math.isfinite(value)):  # nearly all values of a long record
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _at(one.name, to_plain, getattr(value, one.name)) for one in dataclasses.fields(value)}
+        return {name: _at(name, to_plain, getattr(value, name)) for name in _field_names(kind)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {_plain_key(key): _at(_segment(key), to_plain, item) for key, item in value.items()}
+        return _plain_record(value)
     if isinstance(value, list | tuple):
         return [_at(f"[{number}]", to_plain, item) for number, item in enumerate(value)]
     if isinstance(value, date):
@@ -433,6 +436,9 @@ def _parse_float(value: Any) -> float:
     return _read_float(number)
 
 
+_PLAIN_TYPES = frozenset({str, int, bool, type(None)})
+"""Types whose values are plain JSON values whatever they are."""
+
 _SCALARS: dict[Any, Reader] = {
     bool: _read_bool,
     int: _read_int,
@@ -459,6 +465,22 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise InvalidValueError("", f"must be a text, finite number, truth value, list or object, not {_shown(value)}")
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in dataclasses.fields(kind))
+
+
+def _plain_record(record: Mapping[Any, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for key, item in record.items():
+        name = _plain_key(key)
+        try:
+            plain[name] = to_plain(item)
+        except InvalidValueError as error:
+            raise error.inside(_segment(key)) from None
+    return plain
 
 
 def _plain_key(key: Any) -> str:

@@ -562,3 +562,42 @@ def test_find_hand_from_many_threads_loads_once(finder_copy: Path, monkeypatch: 
     assert sorted(loaded) == ["hand-locate.onnx", "hand-mask.onnx", "hand-refine.onnx"]
     assert len(points) == 6
     assert all(np.array_equal(points_xy, points[0]) for points_xy in points)
+
+
+# --- threads and providers ---
+
+
+def test_run_batch_is_divided_among_threads(folder: Path) -> None:
+    """A large batch gives the same outputs, in order, with any number of threads."""
+    one, three = (Bundle.open(folder, threads=threads) for threads in (1, 3))
+    batch, sexes = views(17), [BOTH[row % 2] for row in range(17)]
+    ages = [
+        [output.age_months for output in bundle.run_batch(bundle.members[0], batch, sexes)] for bundle in (one, three)
+    ]
+    assert ages[0] == pytest.approx(ages[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_start_returns_results_and_errors(folder: Path, threads: int) -> None:
+    bundle = Bundle.open(folder, threads=threads)
+    assert [bundle.start(partial(pow, 2, power)).result() for power in range(20)] == [2**power for power in range(20)]
+    with pytest.raises(ZeroDivisionError):
+        bundle.start(lambda: 1 / 0).result()
+
+
+@pytest.mark.parametrize("name", ["cuda", "abacus"])
+def test_run_provider_that_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("BONEAGE_PROVIDER", name)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    bundle = Bundle.open(folder)
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "provider_missing"
+
+
+def test_run_provider_without_its_device(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime goes on with the processor if a provider's libraries are missing; that is an error here."""
+    load = onnxruntime.InferenceSession
+    monkeypatch.setenv("BONEAGE_PROVIDER", "CUDA")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda data, options, providers: load(data, options))
+    bundle = Bundle.open(folder)
+    assert code_of(lambda: bundle.run(bundle.members[0], views()[0], Sex.MALE)) == "provider_missing"

@@ -28,11 +28,13 @@ Writing a bundle adds ``bundle_exists`` (see `boneage.train.bundle.export`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,14 +52,22 @@ from boneage.hand.find import find_hand
 from boneage.hand.registration import Hand
 from boneage.sex import Sex
 
+T = TypeVar("T")
+
+_LEAST_SPLIT = 8
+"""Least number of views of one call that are divided among the bundle's threads."""
+
 
 class Bundle:
     """An opened bundle. Safe to use from several threads.
 
+    The hand networks use all of its threads for one run, since they run one after another. Those for ages and for the
+    quality use one each, and several of them run at a time (`start`).
+
     Attributes:
         directory: folder of the bundle.
         manifest: content of its ``bundle.json``.
-        threads: number of threads that ONNX Runtime uses for one run.
+        threads: number of threads for one radiograph.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, *, threads: int = 2) -> None:
@@ -68,6 +78,7 @@ class Bundle:
         self._lock = threading.Lock()
         self._hand_networks: OnnxHandNetworks | None = None
         self._quality_session: Session | None = None
+        self._pool = ThreadPoolExecutor(threads, "boneage") if threads > 1 else None
 
     @classmethod
     def open(cls, name_or_dir: str | Path = "default", *, threads: int = 2) -> Bundle:
@@ -76,7 +87,7 @@ class Bundle:
         Args:
             name_or_dir: ``default``, the name of a shipped bundle, or a folder. A text that names a shipped bundle
                 means that one, whatever folder has the same name; a `Path` is always a folder.
-            threads: number of threads for one run, at least 1.
+            threads: number of threads for one radiograph, at least 1.
 
         Raises:
             BundleError: ``bundle_not_found``, ``bundle_invalid``, ``bundle_checksum``.
@@ -88,6 +99,20 @@ class Bundle:
         for graph in bundle.graphs().values():
             read_graph(directory, graph)
         return bundle
+
+    def start(self, function: Callable[[], T]) -> Future[T]:
+        """Run a function in one of the bundle's threads; now, if it has only one.
+
+        The function must not start others and wait for them.
+        """
+        if self._pool is not None:
+            return self._pool.submit(function)
+        done: Future[T] = Future()
+        try:
+            done.set_result(function())
+        except Exception as error:  # the future raises it, as it does that of a thread
+            done.set_exception(error)
+        return done
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -183,7 +208,7 @@ class Bundle:
         graph = self.quality_graph()
         with self._lock:
             if self._quality_session is None:
-                self._quality_session = open_session(self.directory, graph, self.threads)
+                self._quality_session = open_session(self.directory, graph, threads=1)
             session = self._quality_session
         arrays = run_on_views(session, graph.graph, view[None], {"quality": (len(QUALITY_LABELS),)})
         return [float(probability) for probability in arrays[0][0]]
@@ -220,6 +245,20 @@ class Bundle:
                 since opening; ``bundle_invalid`` if it cannot be loaded.
         """
         self._reject_misfits(member, views, sexes)
+        if len(views) >= _LEAST_SPLIT and self.threads > 1:
+            size = -(-len(views) // self.threads)
+            starts = range(0, len(views), size)
+            parts = [
+                self.start(partial(self._run_part, member, views[at : at + size], sexes[at : at + size], plain))
+                for at in starts
+            ]
+            return [output for part in parts for output in part.result()]
+        return self._run_part(member, views, sexes, plain)
+
+    def _run_part(
+        self, member: Member, views: NDArray[np.float32], sexes: Sequence[Sex], plain: bool
+    ) -> list[MemberOutput]:
+        """Run one network on views, which are not divided further."""
         if plain or not member.mirror:
             return self._run_graph(member, views, sexes)
         both = self._run_graph(member, np.concatenate([views, views[:, :, ::-1]]), [*sexes, *sexes])
@@ -233,7 +272,7 @@ class Bundle:
         """
         with self._lock:
             if member.name not in self._sessions:
-                session = open_session(self.directory, member, self.threads)
+                session = open_session(self.directory, member, threads=1)
                 reject_signature(session, member)
                 self._sessions[member.name] = session
             return self._sessions[member.name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,14 @@ from numpy.typing import NDArray
 
 from boneage.errors import BundleError
 from boneage.files import sha256_of
+
+PROVIDER_SETTING = "BONEAGE_PROVIDER"
+"""Environment variable that names the execution provider of ONNX Runtime: a key of `PROVIDERS`."""
+
+PROVIDERS: Mapping[str, str] = MappingProxyType(
+    {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider", "cuda": "CUDAExecutionProvider"}
+)
+"""Names that ONNX Runtime gives the execution providers."""
 
 
 class Graph(Protocol):
@@ -85,7 +94,7 @@ def read_graph(directory: Path, graph: Graph) -> bytes:
 
 
 def open_session(directory: Path, graph: Graph, threads: int) -> Session:
-    """Verify a graph and load it on the CPU.
+    """Verify a graph and load it on the CPU, or by the provider of the setting ``BONEAGE_PROVIDER``.
 
     Args:
         directory: folder of the bundle.
@@ -93,10 +102,12 @@ def open_session(directory: Path, graph: Graph, threads: int) -> Session:
         threads: number of threads for one run, at least 1.
 
     Raises:
-        BundleError: as `read_graph`; ``bundle_invalid`` also if ONNX Runtime cannot load the graph.
+        BundleError: as `read_graph`; ``bundle_invalid`` also if ONNX Runtime cannot load the graph;
+            ``provider_missing`` if that provider is unknown, not installed or without its device.
     """
     data = read_graph(directory, graph)
     onnxruntime = import_onnxruntime()
+    provider = _provider(onnxruntime)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -107,10 +118,43 @@ def open_session(directory: Path, graph: Graph, threads: int) -> Session:
     # With a dozen graphs that wait for their turn, each would keep its threads busy with waiting.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session: Session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, options, providers=_provider_options(provider, threads))
     except Exception as error:  # ONNX Runtime's errors have no common base but this
         raise BundleError("bundle_invalid", f"The graph {graph.graph} cannot be loaded: {error}") from error
-    return session
+    if provider not in session.get_providers():  # ONNX Runtime goes on without it
+        raise BundleError(
+            "provider_missing",
+            f"{provider} of {PROVIDER_SETTING} cannot be used: its device or libraries are missing.",
+        )
+    opened: Session = session
+    return opened
+
+
+def _provider(onnxruntime: Any) -> str:
+    """Return the provider of the setting, in the words of ONNX Runtime.
+
+    Raises:
+        BundleError: ``provider_missing``.
+    """
+    name = os.environ.get(PROVIDER_SETTING, "").strip().lower() or "cpu"
+    if name not in PROVIDERS:
+        raise BundleError(
+            "provider_missing", f"{PROVIDER_SETTING} must be one of {', '.join(PROVIDERS)}, not {name!r}."
+        )
+    if PROVIDERS[name] not in onnxruntime.get_available_providers():
+        raise BundleError(
+            "provider_missing",
+            f"The installed ONNX Runtime has no {PROVIDERS[name]}. Install a build that has it, or unset"
+            f" {PROVIDER_SETTING}.",
+        )
+    return PROVIDERS[name]
+
+
+def _provider_options(provider: str, threads: int) -> list[Any]:
+    """Return the providers of a session, each graph node on the first that can run it."""
+    if provider == PROVIDERS["openvino"]:  # it has threads of its own
+        return [(provider, {"device_type": "CPU", "num_of_threads": str(threads)}), PROVIDERS["cpu"]]
+    return list(dict.fromkeys([provider, PROVIDERS["cpu"]]))
 
 
 def run_session(
