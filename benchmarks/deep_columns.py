@@ -28,7 +28,7 @@ from boneage.train.data.splits import choose_radiographs, draw_radiographs
 from boneage.train.networks.layers import AgeNetwork, memory_format
 from boneage.train.networks.souza import BuildingBlock
 from boneage.train.recipe import Recipe, load_recipe
-from boneage.train.run.tasks import AgeUnit, predict
+from boneage.train.run.age_tasks import AgeUnit, predict
 from boneage.train.run.weights import build_recipe_network
 
 Change = Callable[[AgeNetwork], None]

@@ -33,7 +33,7 @@ from boneage.reading.radiograph import read_radiograph
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.annotations import load_mask, read_key_points
 from boneage.train.run.curve import read_history
-from boneage.train.run.tasks import intersection_over_union, outline_distance
+from boneage.train.run.hand_tasks import intersection_over_union, outline_distance
 
 TILE = ViewSpec("A", 200, 150, "hand")
 

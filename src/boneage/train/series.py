@@ -10,8 +10,8 @@ from typing import Any
 from boneage.errors import RecipeError
 from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.recipe import Recipe
+from boneage.train.run.age_tasks import radiograph_labels
 from boneage.train.run.run_folder import read_run_record
-from boneage.train.run.tasks import radiograph_labels
 
 
 def plain_recipe(recipe: Recipe) -> Any:

@@ -26,9 +26,9 @@ from boneage.train.bundle.correction import LinearCorrection, apply_correction
 from boneage.train.bundle.finetune import TuningResult, finetune, paired_difference
 from boneage.train.bundle.tuning import TuningOptions
 from boneage.train.bundle.tuning_data import split_for_tuning
+from boneage.train.run.age_tasks import AgeUnit
 from boneage.train.run.engine import Engine
 from boneage.train.run.run_folder import read_run_record
-from boneage.train.run.tasks import AgeUnit
 from tests.bundles import tiny_bundle
 from tests.train.drawn_radiographs import draw_folder
 from tests.train.tuned_bundles import bundle_of, random_network, recipe_of

@@ -35,9 +35,9 @@ from boneage.train.bundle.runs import HandRuns, load_runs
 from boneage.train.data.hands import hand_fingerprint
 from boneage.train.data.splits import choose_radiographs
 from boneage.train.recipe import load_recipe, parse_recipe
+from boneage.train.run.age_tasks import radiograph_labels
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import train
-from boneage.train.run.tasks import radiograph_labels
 from tests.bundles import CURVE, DISAGREEMENT, tiny_bundle
 from tests.train.drawn_radiographs import TINY, draw_folder
 from tests.train.drawn_targets import draw_targets, recipe_for

@@ -23,8 +23,8 @@ from boneage.train.data.hands import open_hands
 from boneage.train.data.quality_views import QualityViews, Scenes
 from boneage.train.recipe import Recipe, parse_recipe, shipped_recipes
 from boneage.train.run.engine import Engine
+from boneage.train.run.located_tasks import QualityTask
 from boneage.train.run.loop import train
-from boneage.train.run.tasks import QualityTask
 from boneage.train.run.weights import new_network
 from boneage.warnings_ import WarningCode
 from tests.bundles import REGION_VIEWS, tiny_bundle

@@ -36,12 +36,12 @@ from boneage.train.data.hands import open_hands
 from boneage.train.data.splits import choose_radiographs
 from boneage.train.data.unpack import unpacked_table
 from boneage.train.recipe import Recipe, parse_recipe
+from boneage.train.run.age_tasks import radiograph_labels
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import train
 from boneage.train.run.predict import predict_radiographs, set_aside
 from boneage.train.run.processes import Job, Report, fulfil, run_jobs
 from boneage.train.run.run_folder import read_run_record
-from boneage.train.run.tasks import radiograph_labels
 
 log = logging.getLogger(__name__)
 

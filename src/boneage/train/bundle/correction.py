@@ -10,7 +10,7 @@ import torch
 from boneage.arrays import Months
 from boneage.bundle.calibration import SLOPES
 from boneage.train.networks import AgeNetwork
-from boneage.train.run.tasks import AgeUnit
+from boneage.train.run.age_tasks import AgeUnit
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,9 @@ from boneage.train.bundle.write import (
 )
 from boneage.train.data.cache import Progress
 from boneage.train.recipe import Recipe, without_folders
+from boneage.train.run.age_tasks import radiograph_labels
 from boneage.train.run.predict import set_aside
 from boneage.train.run.run_folder import read_run_record
-from boneage.train.run.tasks import radiograph_labels
 
 PARITY_RADIOGRAPHS = 200
 """Number of radiographs on which torch and ONNX Runtime are compared."""

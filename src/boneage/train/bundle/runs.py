@@ -21,8 +21,8 @@ from boneage.train.bundle.write import (
 from boneage.train.data.hands import hand_fingerprint
 from boneage.train.networks.layers import AgeNetwork
 from boneage.train.recipe import Recipe
+from boneage.train.run.age_tasks import AgeUnit
 from boneage.train.run.run_folder import read_run_record
-from boneage.train.run.tasks import AgeUnit
 from boneage.train.run.weights import load_hand_run, load_run
 
 _QUALITY_TITLE = "quality network"

@@ -26,9 +26,9 @@ from boneage.train.data.epochs import training_batches
 from boneage.train.data.splits import choose_radiographs
 from boneage.train.networks import AgeNetwork
 from boneage.train.recipe import Recipe
+from boneage.train.run.age_tasks import AgeTask, AgeUnit, predict
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import train
-from boneage.train.run.tasks import AgeTask, AgeUnit, predict
 from boneage.train.run.weights import load_run
 
 Method = Literal["unchanged", "line", "networks"]

@@ -51,8 +51,8 @@ from boneage.train.mining.state import (
 )
 from boneage.train.recipe import Recipe, load_recipe
 from boneage.train.run.engine import DEFAULT_ENGINE, Engine
+from boneage.train.run.hand_tasks import intersection_over_union, outline_distance
 from boneage.train.run.loop import train
-from boneage.train.run.tasks import intersection_over_union, outline_distance
 from boneage.train.run.weights import load_hand_run
 
 log = logging.getLogger(__name__)

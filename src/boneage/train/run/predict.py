@@ -16,8 +16,8 @@ from boneage.train.data.epochs import validation_batches
 from boneage.train.data.hands import HandTable, open_hands
 from boneage.train.data.splits import choose_radiographs
 from boneage.train.recipe import Recipe
+from boneage.train.run.age_tasks import predict
 from boneage.train.run.run_folder import read_run_record
-from boneage.train.run.tasks import predict
 from boneage.train.run.weights import load_run
 
 

@@ -13,8 +13,11 @@ from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.data.hands import HandTable, open_hands
 from boneage.train.data.splits import ANNOTATED_TASKS, choose_radiographs
 from boneage.train.recipe import Recipe
+from boneage.train.run.age_tasks import AgeTask, BoneAgeTask
+from boneage.train.run.hand_tasks import HAND_TASKS
+from boneage.train.run.located_tasks import JointsTask, QualityTask
 from boneage.train.run.progress import progress_bar
-from boneage.train.run.tasks import HAND_TASKS, AgeTask, BoneAgeTask, JointsTask, QualityTask, Task
+from boneage.train.run.tasks import Task
 
 
 def prepare_task(

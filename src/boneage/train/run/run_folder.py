@@ -70,8 +70,8 @@ def read_run_record(folder: Path) -> dict[str, Any]:
     """Read a run's ``recipe.json``.
 
     The keys are ``recipe``, ``processes``, and the radiographs' ids by ``train`` and ``validation``. The record of a
-    network for ages also has ``age_unit`` and ``labels`` (see `boneage.train.run.tasks.radiograph_labels`), and, if the
-    network reads registered hands, ``hands`` (see `boneage.train.data.hands.hand_fingerprint`).
+    network for ages also has ``age_unit`` and ``labels`` (see `boneage.train.run.age_tasks.radiograph_labels`), and, if
+    the network reads registered hands, ``hands`` (see `boneage.train.data.hands.hand_fingerprint`).
 
     Raises:
         RecipeError: ``recipe_invalid`` if there is no such run.

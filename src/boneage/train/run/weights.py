@@ -13,8 +13,8 @@ from boneage.train.networks import build_hand_network, build_network
 from boneage.train.networks.inception import load_imagenet_weights
 from boneage.train.networks.layers import AgeNetwork
 from boneage.train.recipe import Recipe, parse_recipe
+from boneage.train.run.age_tasks import AgeUnit
 from boneage.train.run.run_folder import RunState, read_checkpoint, read_run_record
-from boneage.train.run.tasks import AgeUnit
 
 
 def new_network(recipe: Recipe) -> nn.Module:
