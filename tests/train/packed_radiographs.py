@@ -37,7 +37,16 @@ class DrawnTable:
 
     def pack(self, out: Path, megabytes: float = 1.0) -> Path:
         """Write an archive and return its path."""
-        pack(self.radiographs, self.cache, self.hands, out, plan="small", hand_pixels=HAND_PIXELS, megabytes=megabytes)
+        pack(
+            self.radiographs,
+            self.cache,
+            self.hands,
+            out,
+            plan="small",
+            hand_pixels=HAND_PIXELS,
+            hand_greys=True,
+            megabytes=megabytes,
+        )
         return out
 
 

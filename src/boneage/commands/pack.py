@@ -86,6 +86,7 @@ def pack(
         out,
         plan=planned.name,
         hand_pixels=hand_pixels,
+        hand_greys=all(recipe.view.grey == "hand" for recipe in recipes),
         megabytes=megabytes,
         progress=partial(progress, label="compressing"),
     )

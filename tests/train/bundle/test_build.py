@@ -96,7 +96,9 @@ def test_build_bundle_takes_archive(table: Path, tmp_path: Path, monkeypatch: py
     radiographs, hands = radiographs_of(table), str(table.parent / "hands")
     cache = build_cache(radiographs, table.parent / "cache", longest_side=2048)
     located = open_hands(hands, radiographs, cache)
-    pack(radiographs, cache, located, tmp_path / "a.zip", plan="small", hand_pixels=60.0, megabytes=0.1)
+    pack(
+        radiographs, cache, located, tmp_path / "a.zip", plan="small", hand_pixels=60.0, hand_greys=True, megabytes=0.1
+    )
     monkeypatch.setattr(Bundle, "find_hand", None)
     jobs: list[Job] = []
 

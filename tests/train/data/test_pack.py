@@ -17,14 +17,23 @@ from numpy.typing import NDArray
 from boneage.bundle.bundle import Bundle
 from boneage.errors import BoneageError
 from boneage.geometry import Transform, sample
+from boneage.hand.borders import Window
 from boneage.hand.mask import whole_hand
 from boneage.hand.registration import HAND_REGIONS, Hand
-from boneage.hand.views import ViewSpec, cut_view
+from boneage.hand.views import GreyScale, ViewSpec, cut_view
 from boneage.phantom import draw_hand, phantom_points
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.data.hands import HandTable, open_hands
-from boneage.train.data.pack import LEAST_QUALITY, MOST_QUALITY, hand_crop, needed_hand_pixels, whole_crop
+from boneage.train.data.pack import (
+    GREY_MARGIN,
+    LEAST_QUALITY,
+    MOST_QUALITY,
+    Crop,
+    hand_crop,
+    needed_hand_pixels,
+    whole_crop,
+)
 from boneage.train.data.unpack import RECORD, unpacked_table
 from boneage.train.recipe import load_recipe
 from tests.bundles import REGION_VIEWS
@@ -205,6 +214,20 @@ def test_hand_crop_holds_all_views(degrees: float, zoom: float, x: float, y: flo
     for region in HAND_REGIONS:
         spec = ViewSpec(region, 96, 80, "hand")
         assert np.allclose(cut_view(blotted, spec, hand=hand), cut_view(pixels, spec, hand=hand), atol=1e-4), region
+
+
+@given(low=st.floats(0.05, 0.4), span=st.floats(0.05, 0.5), inverted=st.booleans())
+def test_with_greys_stretches_those_of_the_hand(low: float, span: float, inverted: bool) -> None:
+    """A dark hand fills most of the range, and grey levels keep their order and distances."""
+    levels = np.linspace(low, low + span, 40, dtype=np.float32)[None]
+    pixels = 1 - levels if inverted else levels
+    crop = Crop(Window.of(pixels.shape), 1.0).with_greys(GreyScale(low, low + span, 0.0, 1.0), inverted=inverted)
+    cut = crop.cut(pixels)[0].astype(np.float64)
+    steps = np.diff(cut[::-1] if inverted else cut)
+    assert steps.sum() == pytest.approx(255 / (1 + 2 * GREY_MARGIN), abs=2)
+    assert np.allclose(steps, steps.mean(), atol=1.01)
+    outside = np.array([[pixels.min() - span, pixels.max() + span]], np.float32)
+    assert crop.cut(np.repeat(outside, 20, axis=1))[0, [0, -1]].tolist() == [0, 255]
 
 
 def test_whole_crop_reduces_large_radiographs_only() -> None:

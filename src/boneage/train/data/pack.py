@@ -2,9 +2,10 @@
 
 Each radiograph is cut to the hand's mask and `MARGIN` around it. The grey scale of a view follows from the whole mask,
 with the forearm, so that all of it is kept. The radiograph is reduced to the hand length beyond which no view of the
-recipes becomes sharper, stored in 8 bits, and compressed as WebP at the highest quality with which the archive has the
-wanted size. The hands move into the new pixels, so that they need not be located again. Radiographs without a hand are
-kept whole: folds are drawn from all ids of a table, and would differ without them.
+recipes becomes sharper. Its grey levels are stretched to those of the hand, stored in 8 bits, and compressed as WebP at
+the highest quality with which the archive has the wanted size. The hands move into the new pixels, so that they need
+not be located again. Radiographs without a hand are kept whole: folds are drawn from all ids of a table, and would
+differ without them.
 
 The same radiographs, hands and versions make the same bytes.
 """
@@ -25,13 +26,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import boneage
-from boneage.errors import RecipeError, TableError
+from boneage.errors import RecipeError, Rejection, TableError
 from boneage.files import atomic_write
 from boneage.geometry import OVERSAMPLING, Transform, downsample_area, reduced_shape
 from boneage.hand.bones import BONES, tile_sides
 from boneage.hand.borders import Window
 from boneage.hand.registration import BOXES, HAND_LENGTH, Hand
-from boneage.hand.views import frame_to_view
+from boneage.hand.views import GreyScale, frame_to_view
 from boneage.tables.radiographs import LabelledRadiograph, write_radiographs
 from boneage.train.data.cache import RadiographCache
 from boneage.train.data.hands import HANDS_FOLDER, HandTable, write_hands
@@ -52,6 +53,12 @@ MARGIN = 0.2
 Views for ages show `boneage.hand.views.MASK_MARGIN` around the mask. The quality network and the hand networks read the
 air beyond. It is cheap: without a cut, an archive is 5 % larger."""
 
+GREY_MARGIN = 0.25
+"""Grey levels beyond those of the hand that remain, as a share of the span of the hand's grey scale.
+
+Views with the grey scale of the hand show none of them. The range of a packed radiograph is that of its hand, since
+the error of the compression has one size on all radiographs: it would hide the bones of a dark one."""
+
 LEAST_QUALITY = 20
 """Lowest WebP quality. Below, blocks of the compression show on bones."""
 
@@ -63,6 +70,9 @@ _METHOD = 6
 
 _SAMPLED = 400
 """Number of radiographs from which the size of an archive is estimated."""
+
+_RESERVE = 0.02
+"""Share of the wanted size that the estimate leaves free, about its standard error."""
 
 _THREADS = 2
 _MEGABYTE = 1_000_000
@@ -109,10 +119,13 @@ class Crop:
     Attributes:
         window: the part.
         zoom: factor by which it is reduced, at most 1.
+        darkest, brightest: grey levels of the original, 0..1, that become 0 and 1; those beyond are clipped.
     """
 
     window: Window
     zoom: float
+    darkest: float = 0.0
+    brightest: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -128,7 +141,22 @@ class Crop:
 
     def cut(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the packed radiograph, uint8 (H, W), of an original, float32 0..1."""
-        return np.rint(downsample_area(self.window.cut(pixels), self.zoom) * 255).astype(np.uint8)
+        reduced = downsample_area(self.window.cut(pixels), self.zoom)
+        stretched = (reduced - np.float32(self.darkest)) / np.float32(self.brightest - self.darkest)
+        return np.rint(np.clip(stretched, 0.0, 1.0) * 255).astype(np.uint8)
+
+    def with_greys(self, grey: GreyScale, *, inverted: bool) -> Crop:
+        """Return the crop with the range of a hand's grey scale, and `GREY_MARGIN` beyond it.
+
+        Args:
+            grey: grey scale by the rule ``hand``, bone bright.
+            inverted: True if bone is dark on the radiograph.
+        """
+        margin = GREY_MARGIN * (grey.high - grey.low)
+        darkest, brightest = grey.low - margin, grey.high + margin
+        if inverted:
+            darkest, brightest = 1.0 - brightest, 1.0 - darkest
+        return replace(self, darkest=darkest, brightest=brightest)
 
 
 def needed_hand_pixels(recipe: Recipe) -> float:
@@ -171,6 +199,22 @@ def hand_crop(hand: Hand, shape: tuple[int, int], hand_pixels: float) -> Crop:
     return Crop(window, min(1.0, hand_pixels / hand.length_pixels))
 
 
+def packed_crop(
+    radiograph_id: str, cache: RadiographCache, hands: HandTable, *, hand_pixels: float, hand_greys: bool
+) -> Crop:
+    """Return the crop of a radiograph. For the arguments see `pack`."""
+    shape = cache.shape(radiograph_id)
+    if radiograph_id not in hands:
+        return whole_crop(shape, hand_pixels)
+    hand = hands.hand(radiograph_id)
+    crop = hand_crop(hand, shape, hand_pixels)
+    try:
+        grey = cache.grey(radiograph_id, "hand", hand)
+    except Rejection:  # one even grey, which the training rejects
+        return crop
+    return crop.with_greys(grey, inverted=hand.inverted) if hand_greys else crop
+
+
 def whole_crop(shape: tuple[int, int], hand_pixels: float) -> Crop:
     """Return the crop of a radiograph without a hand: all of it, as large as one with a hand and its surroundings."""
     side = hand_pixels * BOXES["surroundings"].height / HAND_LENGTH
@@ -185,6 +229,7 @@ def pack(
     *,
     plan: str,
     hand_pixels: float,
+    hand_greys: bool,
     megabytes: float,
     progress: Mapped = iter,
 ) -> PackResult:
@@ -197,6 +242,7 @@ def pack(
         out: path of the archive, which appears there complete.
         plan: name of the plan, for the record.
         hand_pixels: length to which longer hands are reduced, pixels (`needed_hand_pixels`).
+        hand_greys: True if all views have the grey scale of the hand, to which the grey levels are then stretched.
         megabytes: largest size of the archive, millions of bytes.
         progress: wraps the radiographs while they are compressed, once or more often.
 
@@ -205,9 +251,7 @@ def pack(
         OSError: The archive cannot be written.
     """
     crops = {
-        one.id: hand_crop(hands.hand(one.id), cache.shape(one.id), hand_pixels)
-        if one.id in hands
-        else whole_crop(cache.shape(one.id), hand_pixels)
+        one.id: packed_crop(one.id, cache, hands, hand_pixels=hand_pixels, hand_greys=hand_greys)
         for one in radiographs
         if one.id in cache
     }
@@ -237,7 +281,8 @@ def pack(
     fixed = len(archive([b""] * len(radiographs), 0)[0])
     sampled = list(radiographs[:: max(1, len(radiographs) // _SAMPLED)])
     share = len(radiographs) / len(sampled)
-    quality = _highest_quality(lambda quality: fixed + share * sum(map(len, encoded(sampled, quality))) <= most)
+    wanted = (1 - _RESERVE) * (most - fixed)
+    quality = _highest_quality(lambda quality: share * sum(map(len, encoded(sampled, quality))) <= wanted)
     while True:
         content, record = archive(encoded(radiographs, quality, progress), quality)
         if len(content) <= most:
