@@ -48,11 +48,11 @@ def test_joints_figures_by_hand(hands: HandTable, radiographs: list[LabelledRadi
     length = HAND_LENGTH * frame_to_view(recipe.view).zoom
     count = len(JOINT_NAMES)
     truth = torch.zeros(2, count, 2)
-    found = truth.clone()
-    found[0, :, 0], found[1, :, 0] = 0.01 * length, 0.03 * length
+    points = truth.clone()
+    points[0, :, 0], points[1, :, 0] = 0.01 * length, 0.03 * length
     on_view = torch.ones(2, count)
     on_view[:, 0], on_view[0, 1] = 0, 0
-    located = LocatedPoints(found, torch.ones(2, count), torch.zeros(2, 3))
+    located = LocatedPoints(points, torch.ones(2, count), torch.zeros(2, 3))
     figures = task.figures([(located, (truth, on_view))])
     assert f"{JOINT_NAMES[0]}_median_percent" not in figures
     assert figures[f"{JOINT_NAMES[1]}_median_percent"] == pytest.approx(3.0)
