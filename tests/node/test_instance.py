@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from boneage.errors import Rejection
-from boneage.node.instance import dicom_file, is_uid, read_header
+from boneage.node.instance import dicom_file, is_uid, read_header, read_meta
 from tests.node.parts import CR, instance_file
 
 
@@ -153,3 +153,26 @@ def test_dicom_file_keeps_data_set() -> None:
 )
 def test_is_uid(value: str, valid: bool) -> None:
     assert is_uid(value) is valid
+
+
+def test_read_meta() -> None:
+    """The data set begins where the File Meta Information ends, and its UIDs are those of the file."""
+    file = instance_file()
+    meta = read_meta(file)
+    dataset = pydicom.dcmread(BytesIO(file))
+    assert meta.sop_instance_uid == dataset.SOPInstanceUID
+    assert meta.transfer_syntax_uid == dataset.file_meta.TransferSyntaxUID
+    rebuilt = dicom_file(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, file[meta.length :])
+    assert read_header(rebuilt) == read_header(file)
+
+
+@given(st.integers(0, 400), st.binary(max_size=8))
+def test_read_meta_damaged(place: int, damage: bytes) -> None:
+    """A damaged beginning is read or rejected, and nothing else."""
+    file = _FILE[:place] + damage + _FILE[place + len(damage) :]
+    for cut in (file, file[:place]):
+        with contextlib.suppress(Rejection):
+            assert 132 < read_meta(cut).length <= len(cut)
+
+
+_FILE = instance_file()

@@ -1,8 +1,10 @@
-"""Answers to C-STORE requests and to reports of storage commitment."""
+"""Answers to C-STORE requests, to files of STOW-RS requests, and to reports of storage commitment."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from pydicom.uid import UID
 from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
@@ -10,7 +12,7 @@ from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from boneage.errors import Rejection
 from boneage.node.callers import CallerList
 from boneage.node.commitment import read_report
-from boneage.node.instance import InstanceHeader, ReceivedInstance, dicom_file, is_uid, read_header
+from boneage.node.instance import InstanceHeader, ReceivedInstance, dicom_file, is_uid, read_header, read_meta
 from boneage.node.intake import Caller, DenialReason, Intake, IntakeUnavailableError
 from boneage.node.selection import is_private_class, is_read_class
 
@@ -42,6 +44,20 @@ class _Denied(Exception):  # noqa: N818 - not an error of the program
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """Outcome of a file.
+
+    Attributes:
+        sop_class_uid, sop_instance_uid: UIDs of the file; empty if it cannot be read.
+        status: status of C-STORE.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    status: int
+
+
 class Answers:
     """Answers of the node to messages of peers.
 
@@ -62,8 +78,31 @@ class Answers:
             transfer_syntax: transfer syntax of the presentation context.
             caller: its sender.
         """
+        return self._status(lambda: self._store(request, transfer_syntax, caller), caller)
+
+    def store_file(self, file: bytes, caller: Caller) -> StoredFile:
+        """Keep an instance that came as a file, as STOW-RS has it, and return its status.
+
+        Args:
+            file: DICOM file (PS3.10).
+            caller: its sender, who may send.
+        """
         try:
-            self._store(request, transfer_syntax, caller)
+            meta = read_meta(file)
+        except Rejection as rejection:
+            logger.warning("a file is not read: %s", rejection.message)
+            self._intake.denied(DenialReason.UNREADABLE, caller)
+            return StoredFile("", "", STATUSES[DenialReason.UNREADABLE])
+        uids = meta.sop_class_uid, meta.sop_instance_uid
+        status = self._status(
+            lambda: self._keep(*uids, UID(meta.transfer_syntax_uid), file[meta.length :], caller), caller
+        )
+        return StoredFile(*uids, status)
+
+    def _status(self, keep: Callable[[], None], caller: Caller) -> int:
+        """Keep an instance by a function, and return the status."""
+        try:
+            keep()
         except _Denied as denied:
             reason = denied.reason
         except IntakeUnavailableError as error:
@@ -83,12 +122,15 @@ class Answers:
         peer = self._callers.named(caller.peer)
         if peer is None or not peer.may_send:
             raise _Denied(DenialReason.CALLER_MAY_NOT_SEND)
+        data = b"" if request.DataSet is None else request.DataSet.getvalue()
+        self._keep(sop_class, uid, transfer_syntax, data, caller)
+
+    def _keep(self, sop_class: str, uid: str, transfer_syntax: UID, data: bytes, caller: Caller) -> None:
         if not is_uid(sop_class) or not is_uid(uid):
             raise _Denied(DenialReason.UNREADABLE)
         if not is_read_class(sop_class):
             self._intake.skip(sop_class, uid, caller)
             return
-        data = b"" if request.DataSet is None else request.DataSet.getvalue()
         if len(data) > self._largest_bytes:
             raise _Denied(DenialReason.TOO_LARGE)
         file = dicom_file(sop_class, uid, transfer_syntax, data)

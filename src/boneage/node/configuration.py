@@ -24,6 +24,8 @@ AETitle = Annotated[
     ),
 ]
 """Title of an application entity (PS3.5, 6.2, AE), without padding."""
+STOW_NAME = "stow-rs"
+"""Name of the sender of whatever arrives by STOW-RS, in the place of a peer's."""
 Sides = Literal["left_first", "right_first", "both"]
 
 _LARGEST_FILE = 2**20
@@ -74,6 +76,7 @@ class NodeSettings:
         object_mebibytes: largest data set that it accepts, MiB.
         timeout_seconds: longest wait for a peer in the middle of a negotiation or a message, seconds.
         idle_seconds: an association without any message is aborted after this time, seconds.
+        stow: the service accepts radiographs by STOW-RS, too (PS3.18, 10.5), with tokens of its REST API.
         tls: certificates; without them there is no TLS.
     """
 
@@ -84,6 +87,7 @@ class NodeSettings:
     object_mebibytes: Annotated[int, Bounds(at_least=1, at_most=1024)] = 64
     timeout_seconds: Seconds = 30.0
     idle_seconds: Seconds = 60.0
+    stow: bool = False
     tls: TLSFiles = field(default_factory=TLSFiles)
 
 
@@ -248,6 +252,8 @@ class NodeConfiguration:
             for number, one in enumerate(getattr(self, table)):
                 if one.name in kinds:
                     yield f"{table}[{number}].name", f"is given twice: {one.name!r}"
+                if one.name == STOW_NAME:
+                    yield f"{table}[{number}].name", f"must not be {STOW_NAME!r}, which is the sender of STOW-RS"
                 kinds[one.name] = one.kinds
                 key = "tls" if isinstance(one, Peer) else "certificate"
                 if getattr(one, key) and not self.node.tls.is_set:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from boneage.clinical.ages import age_in_file
 from boneage.files import sha256_of
-from boneage.reading.dicom.bounds import BYTES, bounded_item, bounded_value, quiet_pydicom
+from boneage.reading.dicom.bounds import BYTES, BoundedBytes, bounded_item, bounded_value, quiet_pydicom
 from boneage.reading.dicom.facts import has_both_sides, is_for_processing, stated_side, study_day
 from boneage.reading.dicom.object import meta_end, parse_object
 from boneage.reading.dicom.tags import day, log_malformed, number, text
@@ -31,6 +31,7 @@ _DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName", "Reque
 _SNOMED = {"SCT", "SRT", "SNM3", "99SDM"}
 """Designators of SNOMED CT and of its former codes, such as T-D8700 (PS3.16, 8)."""
 _PREAMBLE = bytes(128) + b"DICM"
+_LARGEST_META = 2**16
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,49 @@ def dicom_file(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: s
         written = DicomBytesIO()
         write_file_meta_info(written, meta)
     return b"".join((_PREAMBLE, written.getvalue(), data))
+
+
+@dataclass(frozen=True)
+class FileMeta:
+    """File Meta Information of a DICOM file (PS3.10, 7.1).
+
+    Attributes:
+        sop_class_uid, sop_instance_uid: Media Storage SOP Class and Instance UID.
+        transfer_syntax_uid: transfer syntax of the data set.
+        length: bytes before the data set.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    length: int
+
+
+def read_meta(file: bytes) -> FileMeta:
+    """Read the File Meta Information of a file.
+
+    Args:
+        file: DICOM file with preamble.
+
+    Raises:
+        Rejection: ``unreadable`` if there is none, or one of its UIDs is missing or malformed.
+    """
+    from pydicom.filereader import read_dataset  # noqa: PLC0415  # slow to import
+
+    start = len(_PREAMBLE)
+    if file[128:start] != b"DICM" or len(file) < start + 12:
+        raise damaged("the file has no preamble of DICOM, or ends after it")
+    end = start + meta_end(file[start : start + 12])
+    if end > len(file) or end - start > _LARGEST_META:
+        raise damaged("the DICOM file meta group is longer than the file, or than any real one")
+    try:
+        with quiet_pydicom():
+            meta = read_dataset(BoundedBytes(file[start:end]), False, True)
+            keywords = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
+            sop_class, instance, syntax = (_uid(meta, keyword) for keyword in keywords)
+    except Exception as error:  # a damaged file makes pydicom raise nearly every kind of error
+        raise rejection_of(error) from None
+    return FileMeta(sop_class, instance, syntax, end)
 
 
 def read_header(file: bytes, largest_bytes: int = 256 * 2**20) -> InstanceHeader:

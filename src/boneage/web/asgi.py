@@ -10,6 +10,7 @@ from boneage.web.wsgi import application as django_application  # sets Django up
 from boneage.web.health.condition import Watch  # isort: skip
 from boneage.web.node import metrics  # isort: skip
 from boneage.web.node.condition import check  # isort: skip
+from boneage.web.node.pacs import takes_stow  # isort: skip
 from boneage.web.processes.gate import Environ, Gate, Limits  # isort: skip
 from boneage.web.models import configuration  # isort: skip
 from boneage.web.privacy import log_uncaught  # isort: skip
@@ -33,7 +34,7 @@ def limits() -> Limits:
         form_bytes=form,
         radiograph_bytes=radiograph + form,
         transit_bytes=max(LEAST_TRANSIT_BYTES, 4 * radiograph),
-        radiograph_paths=(reverse("submit"), reverse("api:submit")),
+        radiograph_paths=(reverse("submit"), reverse("api:submit"), *([reverse("stow")] if takes_stow() else [])),
         may_send_radiograph=may_send_radiograph,
     )
 

@@ -179,7 +179,7 @@ def largest_body(request: HttpRequest) -> int:
     """Return the number of bytes that this request may have, with all fields and boundaries."""
     match = request.resolver_match
     others: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    is_api = match is not None and "api" in (match.route or "").split("/")[:1]
+    is_api = match is not None and ((match.route or "").startswith("api/") or match.url_name == "stow")
     is_page = (
         match is not None and match.url_name == RADIOGRAPH_PAGE and (configuration().is_open or bool(user_of(request)))
     )

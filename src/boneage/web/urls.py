@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 from django.views.i18n import set_language
 
+from boneage.web.api import stow
 from boneage.web.api.operations import api
 from boneage.web.models import PictureKind
 from boneage.web.views import (
@@ -83,6 +84,7 @@ urlpatterns = [
     path("health/ready", health.health, name="ready"),
     path("health/live", health.live, name="live"),
     path("metrics", health.metrics, name="metrics"),
+    path("dicom-web/studies", stow.studies, name="stow"),
     path("api/", api.urls),
 ]
 

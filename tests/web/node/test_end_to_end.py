@@ -206,6 +206,7 @@ def test_whole_study_with_other_objects(hospital: Hospital) -> None:
         radiograph(3, study=study, level=2, PatientID="15", BodyPartExamined="CHEST"),
         radiograph(4, study=study, level=3, PatientID="15", ImageLaterality="R"),
         radiograph(5, study=study, level=4, PatientID="15", PresentationIntentType="FOR PROCESSING"),
+        radiograph(6, study=study, level=5, PatientID="15", PatientBirthDate="19500101", BodyPartExamined="CHEST"),
     ]
     assert hospital.push(*files) == [Result.DONE] * len(files)
     until(lambda: hospital.modalities(study) == {"OT": 1, "SR": 1})
@@ -225,6 +226,7 @@ def test_whole_study_with_other_objects(hospital: Hospital) -> None:
         ("skipped", "body_part"),
         ("skipped", "another_preferred"),
         ("skipped", "for_processing"),
+        ("skipped", "age"),
     ]
 
 

@@ -72,7 +72,7 @@ def _needed(request: HttpRequest) -> Scope:
     """Return the narrowest scope that a request may have."""
     if request.method in {"GET", "HEAD"} or request.path.endswith("/assessments/search"):
         return Scope.READ
-    return Scope.SUBMIT if request.path.endswith("/assessments") else Scope.FULL
+    return Scope.SUBMIT if request.path.endswith(("/assessments", "/dicom-web/studies")) else Scope.FULL
 
 
 def caller(request: HttpRequest) -> Caller:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from django.db import Error, IntegrityError, close_old_connections, connection, transaction
 from django.db.models.functions import Now
@@ -13,7 +15,7 @@ from boneage.node.instance import InstanceHeader, ReceivedInstance
 from boneage.node.intake import Caller, CommitmentReport, DenialReason, IntakeUnavailableError
 from boneage.node.selection import SkipReason
 from boneage.web.accounts.audit import SYSTEM, Action, client_address, record
-from boneage.web.models import configuration
+from boneage.web.models import User, configuration
 from boneage.web.node import outbox, tallies
 from boneage.web.node.models import Delivery, Instance, InstanceState, ResultFile
 
@@ -21,7 +23,15 @@ log = logging.getLogger(__name__)
 
 
 class DatabaseIntake:
-    """`boneage.node.intake.Intake` on the database of the service."""
+    """`boneage.node.intake.Intake` on the database of the service.
+
+    Args:
+        actor: the user who sends, for the audit log, or `SYSTEM` for a peer.
+        detail: details of the audit events, such as the user's token.
+    """
+
+    def __init__(self, actor: User | str = SYSTEM, detail: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._actor, self._detail = actor, detail
 
     def take(self, instance: ReceivedInstance, header: InstanceHeader) -> None:
         """Store an instance.
@@ -31,10 +41,17 @@ class DatabaseIntake:
         """
         with _database(instance.address):
             try:
-                _take(instance, header)
+                self._take(instance, header)
             except IntegrityError:  # the same instance has just arrived on another association
-                _take(instance, header)
+                self._take(instance, header)
             _note_received(instance.peer)
+
+    @transaction.atomic
+    def _take(self, instance: ReceivedInstance, header: InstanceHeader) -> None:
+        change = _take(instance, header)
+        if change is not None:
+            again = {"again": True} if change.is_again else {}
+            record(self._actor, Action.RECEIVE, change.instance, peer=instance.peer, **again, **self._detail)
 
     def skip(self, sop_class_uid: str, sop_instance_uid: str, caller: Caller) -> None:
         """Note an instance of a storage class that is never read.
@@ -95,24 +112,32 @@ def _note_received(peer: str) -> None:
     tallies.contact(peer, "received_at")
 
 
-@transaction.atomic
-def _take(instance: ReceivedInstance, header: InstanceHeader) -> None:
+@dataclass(frozen=True)
+class _Change:
+    """A new instance, or another header of one that had arrived before."""
+
+    instance: Instance
+    is_again: bool
+
+
+def _take(instance: ReceivedInstance, header: InstanceHeader) -> _Change | None:
+    """Store an instance in the open transaction. Return None if nothing of it is new, or its pixels are others."""
     present = Instance.objects.select_for_update().filter(sop_instance_uid=header.sop_instance_uid).first()
     if present is None:
         made = Instance(sop_instance_uid=header.sop_instance_uid, peer=instance.peer, file=instance.file)
         made.take_header(header)
         made.department = _department_of(instance, header)
         made.save()
-        record(SYSTEM, Action.RECEIVE, made, peer=instance.peer)
-    elif present.data_sha256 == header.data_sha256:
-        return
-    elif present.pixels_sha256 and present.pixels_sha256 != header.pixels_sha256:
+        return _Change(made, is_again=False)
+    if present.data_sha256 == header.data_sha256:
+        return None
+    if present.pixels_sha256 and present.pixels_sha256 != header.pixels_sha256:
         log.warning("instance %d arrived again with other pixels, which are dropped", present.pk)
         present.uid_conflicts += 1
         present.save(update_fields=["uid_conflicts"])
-    else:
-        _update(present, instance, header)
-        record(SYSTEM, Action.RECEIVE, present, peer=instance.peer, again=True)
+        return None
+    _update(present, instance, header)
+    return _Change(present, is_again=True)
 
 
 def _update(present: Instance, instance: ReceivedInstance, header: InstanceHeader) -> None:

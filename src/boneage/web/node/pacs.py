@@ -14,6 +14,11 @@ def is_on() -> bool:
     return bool(configuration().pacs)
 
 
+def takes_stow() -> bool:
+    """Return whether the service accepts radiographs by STOW-RS."""
+    return is_on() and node_configuration().node.stow
+
+
 def node_configuration() -> NodeConfiguration:
     """Return the configuration, which each process reads once.
 
