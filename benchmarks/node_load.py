@@ -123,11 +123,11 @@ def push(node: Peer, numbers: list[int]) -> None:
                 time.sleep(0.5)
 
 
-def reports(peer: str = "pacs") -> Any:
-    """Return the deliveries of stored reports."""
+def reports(peer: str = "pacs", kind: str = "sr") -> Any:
+    """Return the deliveries of stored reports, or of results of another kind."""
     from boneage.web.node.models import Delivery  # noqa: PLC0415 - Django is set up only now
 
-    stored = Delivery.objects.filter(peer=peer, result__kind="sr", state__in=["stored", "committed"])
+    stored = Delivery.objects.filter(peer=peer, result__kind=kind, state__in=["stored", "committed"])
     return stored.select_related("result__instance").defer("result__file", "result__instance__file")
 
 
@@ -252,7 +252,7 @@ def measure(arguments: argparse.Namespace) -> None:
             one_by_one(node, [3, 4])
             numbers = list(range(1000, 1000 + few))
             print(f"disturbed: {described(one_by_one(node, numbers))}", flush=True)
-            slow, silent = reports("slow").count(), reports("silent").count()
+            slow, silent = reports("slow", "hl7").count(), reports("silent").count()
             print(
                 f"           reports that the silent PACS has stored: {silent}, messages of the slow receiver: {slow}"
             )
