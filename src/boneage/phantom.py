@@ -31,7 +31,7 @@ _AIR, _FLESH, _BONE, _LEAD = 0.03, 0.33, 0.46, 0.95
 _ADULT_YEARS = 16.5
 _SUBPIXEL_BITS = 4
 _NOISE_TILE = 512
-_SAMPLE_GAMMA = 0.7
+SAMPLE_GAMMA = 0.7
 
 
 class _Bone(NamedTuple):
@@ -173,7 +173,7 @@ def sample_png() -> bytes:
     Without brightening, soft tissue is so dark beside the bones that networks trained on radiographs see only pieces of
     a hand.
     """
-    brightened = draw_hand() ** np.float32(_SAMPLE_GAMMA)
+    brightened = draw_hand() ** np.float32(SAMPLE_GAMMA)
     done, encoded = cv2.imencode(".png", np.rint(brightened * 255).astype(np.uint8))
     if not done:
         raise OSError("the phantom could not be encoded as PNG")

@@ -103,7 +103,8 @@ def test_index_lists_all_runs(bundle: Path, tmp_path: Path) -> None:
     (out / "index.html").unlink()  # a killed run writes none
     assert boneage("assess", *paths, *options, "--csv", table, "--resume").exit_code == 0
     assert names_of(out / "index.html") == ["a.png", "b.png", "index.png"]
-    assert boneage("assess", *paths, *options, "--csv", table, "--resume").exit_code == 0
+    result = boneage("assess", *paths, *options, "--csv", table, "--resume")
+    assert result.stderr.splitlines()[-2] == f"Reports: {out / 'index.html'}"
     assert len(names_of(out / "index.html")) == 3
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.phantom import draw_hand
+from boneage.phantom import SAMPLE_GAMMA, draw_hand
 from boneage.tables.radiographs import read_radiographs
 from tests.bundles import tiny_bundle
 from tests.program_runs import boneage
@@ -65,7 +65,7 @@ def test_sample_draws_a_table_for_training(tmp_path: Path) -> None:
     radiographs = read_radiographs(folder / "radiographs.csv")
     assert [radiograph.boneage_months for radiograph in radiographs] == [36, 78, 120, 162, 204]
     assert {radiograph.sex.value for radiograph in radiographs} == {"F", "M"}
-    drawn = np.rint(255 * draw_hand(10.0, height=800, width=600, seed=2)).astype(np.uint8)
+    drawn = np.rint(255 * draw_hand(10.0, height=800, width=600, seed=2) ** SAMPLE_GAMMA).astype(np.uint8)
     np.testing.assert_array_equal(cv2.imread(str(radiographs[2].image), cv2.IMREAD_UNCHANGED), drawn)
     assert boneage("sample", folder, "--training", 2).exit_code == 2
     assert len(list(folder.rglob("*.png"))) == 5

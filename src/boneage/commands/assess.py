@@ -214,6 +214,7 @@ def assess(  # click passes options by name
     from boneage.atlas import Atlas
     from boneage.bundle.bundle import Bundle
     from boneage.commands.report_folder import ReportFolder
+    from boneage.report.folder_index import INDEX_NAME
     from boneage.report.report import CSV_COLUMNS
     from boneage.tables.appended_table import AppendedTable
     from boneage.words import use_language
@@ -233,6 +234,8 @@ def assess(  # click passes options by name
     ):
         batch = _Batch(items, bundle, atlas, reports, rows)
         if batch.work_through(_Output(len(items), batch.done, form, quiet=quiet), steps, evidence):
+            if out is not None and not quiet:
+                click.echo(shown(f"Reports: {out / INDEX_NAME}"), err=True)
             if len(items) > 1:
                 click.echo(summary(len(items), batch.errors), err=True)
             return exit_status(batch.errors)

@@ -71,7 +71,7 @@ def _draw_training(folder: Path, count: int, force: bool) -> None:
 
     from boneage.explain import encode_picture
     from boneage.files import atomic_write, write_text
-    from boneage.phantom import draw_hand
+    from boneage.phantom import SAMPLE_GAMMA, draw_hand
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
         raise click.UsageError(f"{folder} has files already; --force replaces those of the same name.")
@@ -79,7 +79,7 @@ def _draw_training(folder: Path, count: int, force: bool) -> None:
     for number, years in enumerate(np.linspace(*_DRAWN_YEARS, count)):
         drawn = draw_hand(float(years), height=_DRAWN_HEIGHT, width=_DRAWN_WIDTH, seed=number)
         with atomic_write(table.with_suffix("") / f"{number}.png") as temporary:
-            temporary.write_bytes(encode_picture(".png", np.rint(255 * drawn).astype(np.uint8)))
+            temporary.write_bytes(encode_picture(".png", np.rint(255 * drawn**SAMPLE_GAMMA).astype(np.uint8)))
         rows.append(f"{number},{round(12 * years)},{number % 2 == 0}")
     write_text(table, "\n".join(rows) + "\n")
     click.echo(f"{table}: {count} drawn hands, not patients. Figures on them have no meaning.")
