@@ -45,6 +45,7 @@ pytest.importorskip("highdicom")
 KEY_OBJECTS, PRESENTATION_STATE, ENHANCED_REPORT = (
     f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("88.59", "11.1", "88.22")
 )
+ADULT = {"PatientAge": "074Y", "PatientBirthDate": "19500101"}
 PATIENCE_SECONDS = 60.0
 
 
@@ -206,7 +207,7 @@ def test_whole_study_with_other_objects(hospital: Hospital) -> None:
         radiograph(3, study=study, level=2, PatientID="15", BodyPartExamined="CHEST"),
         radiograph(4, study=study, level=3, PatientID="15", ImageLaterality="R"),
         radiograph(5, study=study, level=4, PatientID="15", PresentationIntentType="FOR PROCESSING"),
-        radiograph(6, study=study, level=5, PatientID="15", PatientBirthDate="19500101", BodyPartExamined="CHEST"),
+        radiograph(6, study=study, level=5, PatientID="15", BodyPartExamined="CHEST", **ADULT),
     ]
     assert hospital.push(*files) == [Result.DONE] * len(files)
     until(lambda: hospital.modalities(study) == {"OT": 1, "SR": 1})
