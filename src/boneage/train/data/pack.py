@@ -143,7 +143,7 @@ class Crop:
         """Return the packed radiograph, uint8 (H, W), of an original, float32 0..1."""
         reduced = downsample_area(self.window.cut(pixels), self.zoom)
         stretched = (reduced - np.float32(self.darkest)) / np.float32(self.brightest - self.darkest)
-        return np.rint(np.clip(stretched, 0.0, 1.0) * 255).astype(np.uint8)
+        return np.asarray(np.rint(np.clip(stretched, 0.0, 1.0) * 255), dtype=np.uint8)
 
     def with_greys(self, grey: GreyScale, *, inverted: bool) -> Crop:
         """Return the crop with the range of a hand's grey scale, and `GREY_MARGIN` beyond it.
