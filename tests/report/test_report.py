@@ -70,7 +70,7 @@ def facts(**changes: Any) -> RadiographFacts:
 def activation(grid: NDArray[np.float32]) -> ViewActivation:
     """On a radiograph of 2000 x 1500 pixels."""
     spec = ViewSpec()
-    return ViewActivation(spec, view_transform((2000, 1500), spec).inverse(), CellGrid(32.0, 16.0), grid, 1.0, 1.0)
+    return ViewActivation(spec, view_transform((2000, 1500), spec).inverse(), CellGrid(32.0, 16.0), grid, 1.0)
 
 
 def reading(estimate: AgeEstimate, age_months: float | None = 96.0, *, is_meaningless: bool = False) -> ClinicalReading:

@@ -45,7 +45,7 @@ pytest.importorskip("highdicom")
 KEY_OBJECTS, PRESENTATION_STATE, ENHANCED_REPORT = (
     f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("88.59", "11.1", "88.22")
 )
-ADULT = {"PatientAge": "074Y", "PatientBirthDate": "19500101"}
+ADULT: dict[str, Any] = {"PatientAge": "074Y", "PatientBirthDate": "19500101"}
 PATIENCE_SECONDS = 60.0
 
 

@@ -30,7 +30,7 @@ function label(parent, at, text, dx, dy) {
 /** Show the text and the ruler of the bone under the pointer. */
 function showReading(panel, bone) {
   panel.textContent = bone ? bone.name : "";
-  if (bone) panel.insertAdjacentHTML("beforeend", bone.ruler); // drawn on the server
+  if (bone) panel.append(...new DOMParser().parseFromString(bone.ruler, "text/html").body.children); // drawn on the server
   panel.hidden = !bone;
 }
 
