@@ -702,7 +702,7 @@ def test_activations_averaged_by_grid(png: Path, bundle: Bundle, monkeypatch: py
     )
     (activation,) = assess(png, "F", bundle).activations
     first, second = (member.weight for member in bundle.members)
-    assert activation.weight == first + second
+    assert activation.share == 1.0
     np.testing.assert_allclose(activation.grid, (4 * first + second) / (first + second), rtol=1e-6)
     grids["member-1"] = np.full((4, 4), 1.0, np.float32)
     assert [one.grid.shape for one in assess(png, "F", bundle).activations] == [(8, 8), (4, 4)]
@@ -722,7 +722,7 @@ def test_heat_map_of_mirror_image_is_mirrored(tmp_path: Path, shape: tuple[int, 
     plain, mirror = (
         assess(save(tmp_path / name, one), "F", both) for name, one in (("a.png", pixels), ("b.png", pixels[:, ::-1]))
     )
-    assert [one.weight for one in plain.activations] == [1.5, 1.5]
+    assert [one.share for one in plain.activations] == [0.5, 0.5]
     assert plain.age_months == pytest.approx(mirror.age_months, abs=1e-3)
     first, second = plain.heat_map(evidence=evidence), mirror.heat_map(evidence=evidence)
     assert np.abs(first.values - first.values[:, ::-1]).max() > 0.3  # or anything would pass

@@ -35,15 +35,14 @@ class ViewActivation:
         view_to_radiograph: Transform from the coordinates of the view, or of its mirror image, to the radiograph's.
         cells: Position of the grid on the view.
         grid: Weighted mean of the members' signed activation maps, months, float (h, w).
-        weight: Sum of the members' weights, halved where a member has two maps.
-        share: Share of this map in the heat map, 0..1: `weight` by the sum of all members' weights.
+        share: Share of this map in the heat map, 0..1: the sum of its members' weights, halved where a member has two
+            maps, by the sum of all members' weights.
     """
 
     spec: ViewSpec
     view_to_radiograph: Transform
     cells: CellGrid
     grid: NDArray[np.float32]
-    weight: float
     share: float
 
 
@@ -76,8 +75,7 @@ def mean_activations(
             view_to_radiograph,
             cells,
             np.average([grid for grid, _ in group], axis=0, weights=[weight for _, weight in group]),
-            weight := sum(weight for _, weight in group),
-            weight / total,
+            sum(weight for _, weight in group) / total,
         )
         for (spec, view_to_radiograph, cells, _), group in alike.items()
     )

@@ -399,7 +399,8 @@ def _read(
         left_out = lone_region(by_region, manifest)
         used = [member for member in members if member.view.region != left_out]
         estimate = combine({member.name: outputs[member.name] for member in used}, manifest, sex=sex)
-        activations = mean_activations(used, outputs, to_radiograph, hand)
+        weighed = [replace(one, weight=weight) for one in used if (weight := estimate.member_weights[one.name]) > 0]
+        activations = mean_activations(weighed, outputs, to_radiograph, hand)
         bones = bone_ages(members, outputs, manifest, hand, prepared.unreadable)
     with clock.step("draw"):
         warnings_of_pixels, picture = of_pixels.result(), prepared.picture

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boneage.bundle.calibration import Band, Calibration, SexCalibration
 from boneage.bundle.curve import central_interval
 from boneage.bundle.estimate import combine, lone_region, region_ages
 from boneage.bundle.manifest import Manifest, read_manifest
 from boneage.bundle.member_output import MemberOutput
+from boneage.bundle.stages import STAGES_MONTHS, StageWeights
 from boneage.errors import BundleError
 from boneage.hand.registration import HAND_REGIONS, Region
 from boneage.hand.views import ViewSpec
@@ -102,6 +104,33 @@ def test_combine_calibrated_by_sex(manifest: Manifest, age: float, sex: Sex) -> 
             estimate.age_months + half if estimate.age_months > 228 else min(estimate.age_months + half, 228.0)
         )
     assert 0 <= wide[0] <= narrow[0] <= estimate.age_months <= narrow[1] <= wide[1]
+
+
+def test_combine_weighs_regions_by_stage(five_regions: Manifest) -> None:
+    """Weights follow the plain mean; a region that did not run leaves its weight to the others."""
+    count = len(STAGES_MONTHS)
+    fingers = tuple(month / STAGES_MONTHS[-1] for month in STAGES_MONTHS)
+    weights: dict[Region, tuple[float, ...]] = {"B": tuple(1 - share for share in fingers), "D": fingers}
+    stages = StageWeights(weights, (5.0,) * count)
+    calibration = Calibration({sex: SexCalibration(0.0, 1.0, (Band(None, 300, 8, 15, 6),), stages) for sex in Sex})
+    manifest = replace(five_regions, calibration=calibration, curve=None)
+    members = {member.view.region: member.name for member in manifest.members}
+    of_hand = {members[region]: outputs_of(114.0)["member-0"] for region in ("A", "C", "E")}
+    both = combine(
+        of_hand | {members["B"]: outputs_of(104.0)["member-0"], members["D"]: outputs_of(124.0)["member-0"]},
+        manifest,
+        sex=Sex.MALE,
+    )
+    assert both.age_months == pytest.approx(114.0 + 5.0, abs=0.2)
+    assert both.member_weights[members["B"]] == pytest.approx(0.5, abs=0.01)
+    assert sum(both.member_weights.values()) == pytest.approx(1.0)
+    without = combine(of_hand | {members["D"]: outputs_of(124.0)["member-0"]}, manifest, sex=Sex.MALE)
+    assert without.age_months == pytest.approx(124.0 + 5.0)
+    neither = combine(of_hand, manifest, sex=Sex.MALE)
+    assert neither.age_months == pytest.approx(114.0 + 5.0)
+    plain = {member.name: member.weight for member in manifest.members if member.name in of_hand}
+    shares = {name: weight / sum(plain.values()) for name, weight in plain.items()}
+    assert neither.member_weights == pytest.approx(shares), "none of them has a weight at this stage"
 
 
 def test_combine_without_sex_is_not_calibrated(manifest: Manifest) -> None:

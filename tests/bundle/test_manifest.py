@@ -95,7 +95,7 @@ KEYS: list[tuple[str | int, ...]] = [
     *(("quality", "limits", "plaster", key) for key in ("caution", "critical")),
     *(("disagreement", limit.name) for limit in fields(Disagreement)),
     *(("calibration", "by_sex", sex) for sex in ("F", "M")),
-    *(("calibration", "by_sex", "M", key) for key in ("intercept_months", "slope", "bands")),
+    *(("calibration", "by_sex", "M", key) for key in ("intercept_months", "slope", "bands", "stages")),
     *(
         ("calibration", "by_sex", "F", "bands", 0, key)
         for key in ("upper_months", "radiographs", "typical_error_months")
@@ -114,7 +114,7 @@ KEYS: list[tuple[str | int, ...]] = [
 
 
 OPTIONAL = [("mirror", True)] + [
-    (key, None) for key in ("embedding_stats", "hand", "calibration", "quality", "disagreement", "critical")
+    (key, None) for key in ("embedding_stats", "hand", "calibration", "stages", "quality", "disagreement", "critical")
 ]
 
 

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from boneage.arrays import Months
 from boneage.bundle.bands import band_at, equal_bands, faults_of_bands, number_of_band
+from boneage.bundle.stages import StageWeights
 from boneage.sex import Sex
 from boneage.strict import Bounds, EveryKey, Length, NotNegative, Positive
 
@@ -78,11 +79,14 @@ class SexCalibration:
     Attributes:
         intercept_months, slope: line of the correction; 0 and 1 where none helps. `SLOPES` bounds the slope.
         bands: at least one band, by rising `upper_months`.
+        stages: weights of the regions by stage of maturity, whose mean the line corrects; None for the members' plain
+            weights.
     """
 
     intercept_months: Annotated[float, Bounds(above=-240, below=240)]
     slope: Annotated[float, Bounds(at_least=SLOPES[0], at_most=SLOPES[1])]
     bands: Annotated[tuple[Band, ...], Length(1)]
+    stages: StageWeights | None = None
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
@@ -231,13 +235,13 @@ def _fit(labels: Months, ages: Months, disagreement_months2: float) -> _Fitted:
         return _Fitted(line, corrected, np.abs(labels - ages))
     own, tried = _line(labels, ages, disagreement_months2), _out_of_fold(labels, ages, disagreement_months2)
     more = (own[1] ** 2 - 1.0) * disagreement_months2  # the corrected networks have another disagreement
-    if _is_gain((labels - ages) ** 2 - (labels - tried) ** 2 + more):
+    if is_gain((labels - ages) ** 2 - (labels - tried) ** 2 + more):
         line, corrected = own, tried
     residuals = np.abs(labels - corrected)
     return _Fitted(line, corrected, residuals * _share_of_error(residuals, line[1] ** 2 * disagreement_months2))
 
 
-def _is_gain(gains: Months) -> bool:
+def is_gain(gains: Months) -> bool:
     """Return whether the mean gain over radiographs (n,) is above 0 by more than two standard errors."""
     return bool(gains.mean() > 2.0 * gains.std(ddof=1) / math.sqrt(len(gains)))
 

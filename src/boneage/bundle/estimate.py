@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from boneage.bundle.curve import central_interval
 from boneage.bundle.manifest import Manifest
 from boneage.bundle.member_output import MemberOutput
+from boneage.bundle.stages import StageWeights
 from boneage.errors import BundleError
 from boneage.hand.registration import Region
 from boneage.sex import Sex
@@ -56,6 +57,7 @@ class AgeEstimate:
         outside_range: the corrected mean lies outside 0 to 228 months, where no reader's age lies; the estimate must
             not be trusted.
         is_calibrated: the intervals are calibrated by sex and age.
+        member_weights: weight of each member in the estimate, 0..1, by name. They sum to 1.
         age_distribution: float64 (240,), probability of each age from 0 in whole months: weighted mean over the members
             that have one, calibrated where the manifest has that; None if none does. The mean of a calibrated one need
             not be `age_months`.
@@ -70,13 +72,16 @@ class AgeEstimate:
     consensus_interval_80_months: tuple[float, float] | None = None
     outside_range: bool = False
     is_calibrated: bool = False
+    member_weights: Mapping[str, float] = field(default_factory=dict, repr=False)
     age_distribution: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
 
 def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex | None = None) -> AgeEstimate:
     """Combine the outputs of several members to one estimate, their mean by the manifest's weights.
 
-    The manifest's calibration corrects the mean and gives its error; the calibrated distribution gives the intervals.
+    The manifest's calibration may weigh the members by their regions and the stage of maturity
+    (`boneage.bundle.stages`). It corrects the mean and gives its error. The calibrated distribution gives the
+    intervals.
     Where these or the sex are missing, the mean is not corrected and has the error figures of the metrics.
 
     Args:
@@ -95,9 +100,12 @@ def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex
     ages = {name: output.age_months for name, output in outputs.items()}
     if not all(math.isfinite(age) for age in ages.values()):
         raise BundleError("bundle_output", f"An age to combine is not a finite number: {ages}.")
-    total = sum(weights[name] for name in ages)
-    mean = sum(weights[name] * age for name, age in ages.items()) / total
+    weights = _shares({name: weights[name] for name in ages})
+    mean = _mean(ages, weights)
     calibrated = manifest.calibration.by_sex[sex] if manifest.calibration is not None and sex is not None else None
+    if calibrated is not None and calibrated.stages is not None:
+        shift, weights = calibrated.stages.correction(mean), _weights_at(calibrated.stages, mean, weights, manifest)
+        mean = _mean(ages, weights) + shift
     corrected = mean if calibrated is None else calibrated.corrected(mean)
     error = _error_of_metrics(manifest, sex) if calibrated is None else calibrated.band(corrected)
     age_months = max(corrected, YOUNGEST_MONTHS)
@@ -122,8 +130,44 @@ def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex
         consensus_interval_80_months=of_several[1],
         outside_range=not YOUNGEST_MONTHS <= corrected <= OLDEST_MONTHS,
         is_calibrated=is_calibrated,
+        member_weights=weights,
         age_distribution=curve,
     )
+
+
+def _mean(ages: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    return sum(weights[name] * age for name, age in ages.items())
+
+
+def _shares(weights: Mapping[str, float]) -> dict[str, float]:
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def _weights_at(
+    stages: StageWeights, mean_months: float, plain: Mapping[str, float], manifest: Manifest
+) -> dict[str, float]:
+    """Return the members' weights at a stage of maturity, which sum to 1.
+
+    A region's weight is divided among its members of the manifest by their plain weights, so that one that did not run
+    leaves less for its region.
+
+    Args:
+        stages: weights of the regions.
+        mean_months: mean of the members that ran, by their plain weights.
+        plain: plain weights of the members that ran.
+        manifest: manifest of all members.
+    """
+    of_region: dict[Region, float] = {}
+    for member in manifest.members:
+        of_region[member.view.region] = of_region.get(member.view.region, 0.0) + member.weight
+    at_stage = stages.at(mean_months)
+    weights = {
+        member.name: at_stage.get(member.view.region, 0.0) * member.weight / of_region[member.view.region]
+        for member in manifest.members
+        if member.name in plain
+    }
+    return _shares(weights if sum(weights.values()) > 0 else plain)
 
 
 def region_ages(ages_months: Mapping[str, float], manifest: Manifest) -> dict[Region, float]:
@@ -152,7 +196,8 @@ def _mean_distribution(outputs: Mapping[str, MemberOutput], weights: Mapping[str
     given = {name: one.age_distribution for name, one in outputs.items() if one.age_distribution is not None}
     if not given:
         return None
-    return np.asarray(np.average(list(given.values()), axis=0, weights=[weights[name] for name in given]), np.float64)
+    shares = [weights[name] for name in given]
+    return np.asarray(np.average(list(given.values()), axis=0, weights=shares if sum(shares) > 0 else None), np.float64)
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import boneage
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import calibrate
 from boneage.bundle.check import check_bundle
 from boneage.errors import BoneageError
-from boneage.evaluate.predictions import Predictions, read_predictions
-from boneage.sex import Sex
+from boneage.evaluate.predictions import read_predictions
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle import build as building
-from boneage.train.bundle.build import Build, build_bundle, fold_disagreement, out_of_fold, train_and_estimate
-from boneage.train.bundle.plan import Plan, PlannedNetwork, PlannedRun, load_plan, planned_runs
+from boneage.train.bundle.build import Build, build_bundle, train_and_estimate
+from boneage.train.bundle.out_of_fold import fold_disagreement
+from boneage.train.bundle.plan import Plan, PlannedNetwork, load_plan, planned_runs
 from boneage.train.data.cache import build_cache
 from boneage.train.data.hands import open_hands
 from boneage.train.data.pack import pack
@@ -201,7 +199,7 @@ def test_build_bundle_calibrated_and_measured(built: Built) -> None:
     runs, radiographs = planned_runs(build.plan, build.changes), radiographs_of(build.radiographs)
     tables = {run.name: read_predictions(build.folder(run) / "predictions.csv") for run in runs}
     table = read_predictions(build.out_of_fold)
-    disagreement = fold_disagreement(runs, tables, radiographs)
+    disagreement = fold_disagreement(runs, tables, radiographs, {})
     assert min(disagreement.values()) > 0
     assert bundle.manifest.calibration == calibrate(table.sexes, table.boneage_months, table.age_months, disagreement)
     aside = set_aside(runs[0].recipe, radiographs)
@@ -303,18 +301,6 @@ def test_build_bundle_failed_training_makes_no_bundle(
     assert not (tmp_path / "small").exists()
 
 
-@pytest.mark.parametrize(("folds", "sexes"), [(0, "both"), (2, "F")])
-def test_fit_calibration_without_folds_or_one_sex(folds: int, sexes: str, tmp_path: Path) -> None:
-    plan = Plan("small", "A small one", (PlannedNetwork("a", "residual", (f"data.sexes={sexes}",), folds),))
-    messages: list[str] = []
-    build = Build(plan, tmp_path / "radiographs.csv", tmp_path / "runs")
-    assert building.fit_calibration(build, planned_runs(plan), [], messages.append) is None
-    assert messages == [
-        "no estimates out of fold and no calibration: they need networks for both sexes that all have folds"
-    ]
-    assert not build.runs.exists()
-
-
 @pytest.mark.parametrize("name", ["full-a", "full-b", "full-c", "full-d", "full-e"])
 def test_planned_runs_full_train_on_few_radiographs(name: str, table: Path, tmp_path: Path) -> None:
     recipe = load_recipe(name, (*SMALL, f'data.hands="{table.parent / "hands"}"', "data.folds=5", "data.fold=5"))
@@ -328,88 +314,3 @@ def test_planned_runs_full_train_on_few_radiographs(name: str, table: Path, tmp_
     )
     assert np.isfinite(finished.state.history[-1]["mad_months"])
     assert recipe.view.region == load_plan("full").networks["abcde".index(name[-1])].recipe[-1].upper()
-
-
-# --- putting folds together ---
-
-
-Drawn = tuple[list[PlannedRun], dict[str, Predictions], list[LabelledRadiograph], dict[tuple[str, str], float]]
-
-
-@st.composite
-def drawn_folds(draw: st.DrawFn) -> Drawn:
-    """Runs of some networks and folds, their tables, the radiographs, and the estimate of each network and radiograph
-    out of fold."""
-    folds, count = draw(st.integers(2, 4)), draw(st.integers(3, 12))
-    weights = draw(st.lists(st.floats(0.1, 10.0), min_size=1, max_size=3))
-    ages = st.floats(-20.0, 260.0).map(lambda age: round(age, 3))
-    networks = tuple(PlannedNetwork(f"n{n}", "residual", (), folds, weight) for n, weight in enumerate(weights))
-    runs = planned_runs(Plan("p", "title", networks))
-    radiographs = [
-        LabelledRadiograph(str(n), Path("x"), draw(st.sampled_from(list(Sex))), 100.0 + n) for n in range(count)
-    ]
-    aside = radiographs[: draw(st.integers(0, count - 1))]
-    estimates: dict[tuple[str, str], float] = {}
-    tables: dict[str, Predictions] = {}
-    for run in runs:
-        held = [
-            radiograph
-            for n, radiograph in enumerate(radiographs[len(aside) :])
-            if n % folds == run.fold - 1 and draw(st.booleans())
-        ]
-        chosen = [*held, *aside]
-        predicted = [draw(ages) for _ in chosen]
-        estimates |= {(run.network.name, radiograph.id): age for radiograph, age in zip(held, predicted, strict=False)}
-        tables[run.name] = Predictions(
-            tuple(radiograph.id for radiograph in chosen),
-            tuple(radiograph.sex for radiograph in chosen),
-            np.array([radiograph.boneage_months for radiograph in chosen]),
-            np.array(predicted),
-            {"part": ("fold",) * len(held) + ("validation",) * len(aside)},
-        )
-    return runs, tables, radiographs, estimates
-
-
-@settings(max_examples=30)
-@given(drawn_folds())
-def test_out_of_fold_weighted_mean_or_left_out(drawn: Drawn) -> None:
-    """A radiograph out of fold is the weighted mean of all networks or left out."""
-    runs, tables, radiographs, estimates = drawn
-    table, left_out = out_of_fold(runs, tables, radiographs)
-    networks = {run.network.name: run.network.weight for run in runs}
-    whole = [
-        radiograph.id
-        for radiograph in radiographs
-        if all((network, radiograph.id) in estimates for network in networks)
-    ]
-    assert list(table.ids) == whole
-    assert left_out == len({radiograph_id for _, radiograph_id in estimates}) - len(whole)
-    for radiograph_id, age in zip(table.ids, table.age_months, strict=True):
-        mean = sum(estimates[network, radiograph_id] * weight for network, weight in networks.items()) / sum(
-            networks.values()
-        )
-        assert age == pytest.approx(mean, abs=1e-3)
-
-
-@settings(max_examples=30)
-@given(drawn_folds(), st.floats(-30, 30))
-def test_fold_disagreement_of_bundle(drawn: Drawn, shift: float) -> None:
-    """A shift of all folds alike changes nothing; a shift of the first fold alone counts by its square."""
-    runs, tables, radiographs, _ = drawn
-    disagreement = fold_disagreement(runs, tables, radiographs)
-    seen = [building.predictions_of_split(table, "validation") for table in tables.values()]
-    aside = [radiograph for radiograph in radiographs if all(radiograph.id in ages for ages in seen)]
-    assert set(disagreement) == {radiograph.sex for radiograph in aside}
-    assert fold_disagreement([run for run in runs if run.fold == 1], tables, radiographs) == {}, (
-        "one fold is the bundle itself"
-    )
-    alike = {name: replace(table, age_months=table.age_months + shift) for name, table in tables.items()}
-    assert fold_disagreement(runs, alike, radiographs) == pytest.approx(disagreement, abs=1e-6)
-    folds = max(run.fold for run in runs)
-    level = {name: replace(table, age_months=np.full(len(table), 100.0)) for name, table in tables.items()}
-    firsts = {run.name for run in runs if run.fold == 1}
-    apart = {
-        name: replace(table, age_months=table.age_months + shift * (name in firsts)) for name, table in level.items()
-    }
-    expected = shift**2 * (folds - 1) / folds**2
-    assert fold_disagreement(runs, apart, radiographs) == pytest.approx(dict.fromkeys(disagreement, expected), abs=1e-6)

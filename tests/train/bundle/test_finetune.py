@@ -195,6 +195,8 @@ def test_finetune_rejects_few_radiographs_or_no_recipes(
     assert code_of(lambda: finetune(tiny, radiographs, out)) == "bundle_mismatch"
     finder = Bundle.open(tiny_bundle(tmp_path / "finder", views=(), hand=True, metrics={}))
     assert code_of(lambda: finetune(finder, radiographs, out)) == "bundle_mismatch"
+    with pytest.raises(BoneageError, match="single bones only"):
+        finetune(Bundle.open("fast"), radiographs, out)
     assert not out.exists()
 
 

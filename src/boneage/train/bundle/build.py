@@ -16,17 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from boneage.bundle.bundle import Bundle
-from boneage.bundle.calibration import FEWEST_RADIOGRAPHS, Calibration, calibrate, disagreement
 from boneage.errors import RecipeError
-from boneage.evaluate.metrics import mean_absolute_difference
-from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
-from boneage.sex import Sex
+from boneage.evaluate.predictions import write_predictions
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle.estimates import PREDICTIONS, write_member_estimates
+from boneage.train.bundle.out_of_fold import fit_calibration
 from boneage.train.bundle.plan import Plan, PlannedRun, planned_runs
 from boneage.train.bundle.release import ReleaseOptions, ReleaseResult, release, renew
 from boneage.train.bundle.runs import reject_other_hands
@@ -152,7 +149,7 @@ def build_bundle(
         mirror=False,  # out-of-fold estimates are of single views, and so must be those that they calibrate
         weight_bits=plan.weight_bits,
         member_weights={run.name: run.weight for run in runs},
-        calibration=fit_calibration(build, runs, radiographs, report),
+        calibration=fit_calibration(runs, build.folder, radiographs, build.out_of_fold, report),
     )
     folders = [build.folder(run) for run in runs]
     return Built(
@@ -174,7 +171,8 @@ def _add_to(
     """Make a new version of a bundle of the plan's networks, of which it has some, with a calibration of its own."""
     names = {run.name for run in runs}
     members = tuple(member for member in kept.members if member.name in names)
-    planned = Bundle(kept.directory, replace(kept.manifest, members=members), threads=kept.threads)
+    manifest = replace(kept.manifest, name=build.plan.name, members=members)
+    planned = Bundle(kept.directory, manifest, threads=kept.threads)
     aside = [replace(one, split="validation") for one in set_aside(runs[0].recipe, radiographs)]
     write_member_estimates(planned, radiographs, build.runs, build.cache_folder, report=report)
     bundle = renew(
@@ -182,7 +180,7 @@ def _add_to(
         directory,
         version=build.plan.version,
         title=build.plan.title,
-        calibration=fit_calibration(build, runs, radiographs, report),
+        calibration=fit_calibration(runs, build.folder, radiographs, build.out_of_fold, report),
         runs=[build.folder(run) for run in runs if run.name not in {member.name for member in members}],
         weights={run.name: run.weight for run in runs},
         radiographs=aside,
@@ -332,114 +330,6 @@ def _estimate(folder: Path, radiographs: Sequence[LabelledRadiograph], cache_fol
     estimates = predict_radiographs(folder, chosen, radiographs, cache_folder, device=device)
     parts = tuple("fold" if radiograph_id in held else "validation" for radiograph_id in estimates.ids)
     write_predictions(folder / PREDICTIONS, replace(estimates, groups={"part": parts}))
-
-
-def fit_calibration(
-    build: Build, runs: Sequence[PlannedRun], radiographs: Sequence[LabelledRadiograph], report: Report
-) -> Calibration | None:
-    """Write the table of out-of-fold estimates, and fit the calibration to it.
-
-    Returns:
-        The calibration; None, with a line in the report, if it cannot be fitted.
-    """
-    if not all(run.fold and run.recipe.data.sexes == "both" for run in runs):
-        report("no estimates out of fold and no calibration: they need networks for both sexes that all have folds")
-        return None
-    tables = {run.name: read_predictions(build.folder(run) / PREDICTIONS) for run in runs}
-    table, left_out = out_of_fold(runs, tables, radiographs)
-    write_predictions(build.out_of_fold, table)
-    if len(table) < FEWEST_RADIOGRAPHS:
-        report(
-            f"no calibration: {len(table)} radiographs have estimates out of fold, and it needs {FEWEST_RADIOGRAPHS}"
-        )
-        return None
-    mad = float(mean_absolute_difference(table.boneage_months, table.age_months))
-    report(f"out of fold: MAD {mad:.2f} months, {len(table)} radiographs; {left_out} left out, which a network lacks")
-    try:
-        return calibrate(
-            table.sexes, table.boneage_months, table.age_months, fold_disagreement(runs, tables, radiographs)
-        )
-    except ValueError as error:  # networks after a trial of one epoch may have no skill
-        report(f"no calibration: {error}")
-        return None
-
-
-def out_of_fold(
-    runs: Sequence[PlannedRun], tables: Mapping[str, Predictions], radiographs: Sequence[LabelledRadiograph]
-) -> tuple[Predictions, int]:
-    """Return each radiograph's mean estimate by the networks that were not trained on it, weighted as in the bundle.
-
-    Args:
-        runs: all folds of all networks.
-        tables: estimates by the run's name, with their part in the column ``part``.
-        radiographs: labelled radiographs, whose order the table has.
-
-    Returns:
-        The table, with a column for each network, and the number of radiographs left out because a network lacks them.
-    """
-    by_network: dict[str, dict[str, float]] = {run.network.name: {} for run in runs}
-    for run in runs:
-        by_network[run.network.name] |= predictions_of_split(tables[run.name], "fold")
-    weights = [run.network.weight for run in runs if run.fold == 1]
-    chosen = [radiograph for radiograph in radiographs if all(radiograph.id in ages for ages in by_network.values())]
-    columns = {
-        network: np.array([ages[radiograph.id] for radiograph in chosen]) for network, ages in by_network.items()
-    }
-    estimated = {radiograph_id for ages in by_network.values() for radiograph_id in ages}
-    mean = np.average(list(columns.values()), axis=0, weights=weights) if chosen else np.zeros(0)
-    table = Predictions(
-        ids=tuple(radiograph.id for radiograph in chosen),
-        sexes=tuple(radiograph.sex for radiograph in chosen),
-        boneage_months=np.array([radiograph.boneage_months for radiograph in chosen]),
-        age_months=np.round(mean, 3),
-        groups={network: tuple(f"{age:g}" for age in ages.tolist()) for network, ages in columns.items()},
-    )
-    return table, len(estimated) - len(chosen)
-
-
-def fold_disagreement(
-    runs: Sequence[PlannedRun], tables: Mapping[str, Predictions], radiographs: Sequence[LabelledRadiograph]
-) -> dict[Sex, float]:
-    """Return the disagreement of the folds' ensembles on radiographs on which none was trained, months squared, by sex.
-
-    Args:
-        runs: see `out_of_fold`.
-        tables: see `out_of_fold`.
-        radiographs: see `out_of_fold`.
-
-    Returns:
-        `boneage.bundle.calibration.disagreement` of the folds of all networks, without the sexes that have no such
-        radiographs; empty with a single fold, whose estimates are the bundle's own.
-    """
-    ages = {run.name: predictions_of_split(tables[run.name], "validation") for run in runs}
-    of_networks: dict[str, set[int]] = {}
-    for run in runs:
-        of_networks.setdefault(run.network.name, set()).add(run.fold)
-    folds = sorted(set.intersection(*of_networks.values()))
-    by_sex: dict[Sex, float] = {}
-    if len(folds) < 2:
-        return by_sex
-    for sex in Sex:
-        chosen = [
-            radiograph.id
-            for radiograph in radiographs
-            if radiograph.sex == sex and all(radiograph.id in estimates for estimates in ages.values())
-        ]
-        if not chosen:
-            continue
-        means = []
-        for fold in folds:
-            of_fold = [run for run in runs if run.fold == fold]
-            rows = [[ages[run.name][radiograph_id] for radiograph_id in chosen] for run in of_fold]
-            means.append(np.average(rows, axis=0, weights=[run.weight for run in of_fold]))
-        by_sex[sex] = disagreement(np.stack(means))
-    return by_sex
-
-
-def predictions_of_split(table: Predictions, part: str) -> dict[str, float]:
-    """Return the estimates (months) of a part by the radiograph's id."""
-    rows = zip(table.ids, table.group("part"), table.age_months.tolist(), strict=True)
-    return {radiograph_id: age for radiograph_id, of, age in rows if of == part}
 
 
 def _fulfil(order: Mapping[str, Any]) -> None:

@@ -192,10 +192,20 @@ def _table(radiographs: Sequence[LabelledRadiograph], before: Months, after: Mon
 
 
 def _without_bones(bundle: Bundle) -> Bundle:
-    """Return the bundle without its networks for single bones, if it has others."""
+    """Return the bundle without its networks for single bones.
+
+    Raises:
+        BundleError: ``bundle_mismatch`` if it has no others.
+    """
     members = tuple(member for member in bundle.members if member.view.region != "bones")
-    if not members or len(members) == len(bundle.members):
+    if len(members) == len(bundle.members):
         return bundle
+    if not members:
+        raise BundleError(
+            "bundle_mismatch",
+            f"The bundle {bundle.manifest.name} has networks for single bones only, which cannot be adapted."
+            " Choose standard or residual.",
+        )
     log.warning("networks for single bones are not adapted, and left out")
     return Bundle(bundle.directory, replace(bundle.manifest, members=members), threads=bundle.threads)
 
