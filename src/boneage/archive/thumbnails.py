@@ -45,7 +45,7 @@ def thumbnail(assessment: Assessment, *, whole: bool = False) -> bytes:
         return b""
     margin = max(1, round(_MARGIN * LONGEST_SIDE))
     visible = np.zeros(picture.shape, np.uint8)
-    cv2.fillConvexPoly(visible, cv2.convexHull(np.rint(outline).astype(np.int32)), 1)
+    cv2.fillPoly(visible, [np.rint(outline).astype(np.int32)], 1)  # a hull would hold markers beside the wrist
     visible = np.asarray(cv2.dilate(visible, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)), dtype=np.uint8)
     if not visible.any():
         return b""
