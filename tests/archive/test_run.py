@@ -15,12 +15,14 @@ from pathlib import Path
 import pyarrow.dataset
 import pytest
 
-from boneage.archive.folders import folder_source
+from boneage.archive.folders import folder_source, list_source
 from boneage.archive.journal import Journal
 from boneage.archive.pseudonyms import open_salt
 from boneage.archive.rows import ARCHIVE_COLUMNS
+from boneage.archive.run import ArchiveOptions, read_archive
 from boneage.archive.work import Settings, Worker
-from tests.archive.parts import draw_archive, run_through, settings, tables_of
+from boneage.errors import TableError
+from tests.archive.parts import dicom_radiograph, draw_archive, run_through, settings, tables_of
 from tests.archive.processes import children_of
 from tests.program_runs import rows_of
 
@@ -57,6 +59,26 @@ def test_moved_and_changed_files(bundle_folder: Path, tmp_path: Path) -> None:
     assert (counts.done, counts.copies, dict(counts.rejected)) == (2, 1, {"unreadable": 1})
     tables_of(out)
     assert len(rows_of(out / "radiographs.csv")) == 4
+
+
+def test_files_that_are_away_keep_their_rows(bundle_folder: Path, tmp_path: Path) -> None:
+    """A finished file that cannot be opened keeps its row; without any file, nothing changes."""
+    for number in range(2):
+        (tmp_path / f"{number}.dcm").write_bytes(dicom_radiograph(number))
+    table, out = tmp_path / "list.csv", tmp_path / "out"
+    table.write_text("image,sex\n0.dcm,F\n1.dcm,M\n")
+    run_through(list_source(table), out, Worker(list_source(table), settings(bundle_folder)))
+    before = tables_of(out)
+    (tmp_path / "0.dcm").rename(tmp_path / "away")
+    counts = run_through(list_source(table), out, Worker(list_source(table), settings(bundle_folder)))
+    assert (counts.done, counts.unreachable) == (0, 1)
+    assert tables_of(out) == before
+    (tmp_path / "1.dcm").unlink()
+    with pytest.raises(TableError) as caught:
+        read_archive(list_source(table), tmp_path / "new", ArchiveOptions(tmp_path / "salt", str(bundle_folder)))
+    assert caught.value.code == "table_image_missing"
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "salt").exists()
 
 
 def test_parquet_equals_csv(archive: Path, bundle_folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from boneage.archive.items import ArchiveItem
+from boneage.archive.items import ArchiveItem, Source
 from boneage.clinical.ages import StatedAge, parse_written_age
 from boneage.clinical.errors import ClinicalError
 from boneage.errors import Rejection, RejectionCode, TableError
@@ -48,6 +48,20 @@ class FileSource:
     def __getstate__(self) -> dict[str, object]:
         """Leave out the items, which workers do not need."""
         return {"description": self.description, "expected": self.expected, "_items": ()}
+
+
+def ensure_reachable(source: Source) -> None:
+    """Check that at least one file of a source is at its place: a disk that is not mounted has none.
+
+    Raises:
+        TableError: ``table_image_missing``.
+    """
+    if isinstance(source, FileSource) and source.expected and not any(item.stamp for item in source.items()):
+        raise TableError(
+            "table_image_missing",
+            f"None of the {source.expected} files of {source.description} can be found. Is the disk away?"
+            " Nothing was changed.",
+        )
 
 
 def folder_source(folder: Path) -> FileSource:

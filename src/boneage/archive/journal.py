@@ -119,6 +119,12 @@ class Journal:
         """Return the identities of the rows that need not be made again."""
         return frozenset(entry.row_id for entry in self.entries.values() if entry.is_final and entry.row_id)
 
+    def outlasts(self, outcome: Outcome) -> bool:
+        """Return whether an item could not be opened that was finished before, so that its row must stay."""
+        entry = self.entries.get(outcome.item)
+        is_away = outcome.row is not None and outcome.row.get("error") == RejectionCode.NOT_FOUND
+        return is_away and entry is not None and entry.is_final
+
     def add(self, outcome: Outcome) -> None:
         """Add an outcome. It is safe on the disk after the next `flush`, at most `SHARD_SECONDS` later."""
         row = outcome.row

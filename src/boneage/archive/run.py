@@ -11,6 +11,7 @@ from pathlib import Path
 
 from boneage.archive.engine import Engine, open_engine
 from boneage.archive.figures import FigureCounter
+from boneage.archive.folders import ensure_reachable
 from boneage.archive.items import ArchiveItem, Selection, Source
 from boneage.archive.journal import Journal
 from boneage.archive.origin import read_patients
@@ -40,6 +41,7 @@ class Counts:
         before: Items that an earlier run finished.
         done: Items that this run finished.
         copies: Those whose content had a row, so that they were not assessed again.
+        unreachable: Items that an earlier run finished, and that cannot be opened now. Their rows stay.
         rejected: Rejections of this run by code.
         skipped: Items of this run that are not selected, by reason.
     """
@@ -47,6 +49,7 @@ class Counts:
     before: int = 0
     done: int = 0
     copies: int = 0
+    unreachable: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -104,10 +107,11 @@ def read_archive(source: Source, out: Path, options: ArchiveOptions, progress: P
         ConfigurationError: As in `boneage.archive.engine.open_engine`.
         NodeError: ``peer_not_ready`` if the source does not answer any more.
         TableError: As in `boneage.archive.journal.Journal`, `boneage.archive.pseudonyms.open_salt` and
-            `boneage.archive.origin.read_patients`.
+            `boneage.archive.origin.read_patients`; ``table_image_missing`` if no file of the source can be found.
         OSError: The folder cannot be written.
     """
     bundle = Bundle.open(options.bundle, threads=1)
+    ensure_reachable(source)
     patients = {} if options.patients is None else read_patients(options.patients)
     settings = Settings(
         options.bundle, open_salt(options.salt), options.selection, patients, identifiers=options.identifiers
@@ -158,6 +162,9 @@ def work_through(
     """
     for _, outcomes in engine.assess(_batches(items)):
         for outcome in outcomes.outcomes:
+            if journal.outlasts(outcome):
+                counts.unreachable += 1
+                continue
             sheet.offer(outcome)
             journal.add(outcome)
             counts.add(outcome)

@@ -30,7 +30,7 @@ _LOG_SECONDS = 300.0
 Exit codes:
   0    the tables are complete; rejected radiographs have their reason in them
   4    the bundle is missing or damaged
-  6    a table cannot be used, or the folder has results of other settings
+  6    a table cannot be used, no file can be found, or the folder has results of other settings
   8    the cluster does not answer, or has another version of the program
   10   the PACS does not answer any more; the same command continues
   130  stopped by Ctrl-C or SIGTERM; the same command continues"""
@@ -178,6 +178,7 @@ def _summary(counts: Counts) -> str:
     )
     parts += [f"{counts.skipped.total()} not selected ({counted(counts.skipped.elements())})"] if counts.skipped else []
     parts += [f"{counts.copies} copies of radiographs with a row"] if counts.copies else []
+    parts += [f"{counts.unreachable} cannot be opened now, and keep their rows"] if counts.unreachable else []
     return "; ".join(parts)
 
 
@@ -192,7 +193,7 @@ class _Progress:
     def show(self, counts: Counts) -> None:
         """Show the counts."""
         total = self._source.expected
-        done = counts.before + counts.done
+        done = counts.before + counts.done + counts.unreachable
         if self._quiet or not total:
             return
         if sys.stderr.isatty():
