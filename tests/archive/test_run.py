@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.dataset
+import pyarrow.parquet
 import pytest
 
 from boneage.archive.folders import folder_source, list_source
@@ -20,6 +21,7 @@ from boneage.archive.journal import Journal
 from boneage.archive.pseudonyms import open_salt
 from boneage.archive.rows import ARCHIVE_COLUMNS
 from boneage.archive.run import ArchiveOptions, read_archive
+from boneage.archive.table import write_tables
 from boneage.archive.work import Settings, Worker
 from boneage.errors import TableError
 from tests.archive.parts import dicom_radiograph, draw_archive, run_through, settings, tables_of
@@ -98,6 +100,17 @@ def test_parquet_equals_csv(archive: Path, bundle_folder: Path, tmp_path: Path) 
             assert row == {
                 name: "" if (cell := by_id[row["id"]][name]) is None else str(cell) for name in ARCHIVE_COLUMNS
             }
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_parquet_without_years_opens(tmp_path: Path, count: int) -> None:
+    """A table without any year of study, or without any row, opens without options and has every column."""
+    write_tables(tmp_path, ({"id": str(number), "copies": 1} for number in range(count)))
+    folder = tmp_path / "radiographs.parquet"
+    for table in (pyarrow.parquet.read_table(folder), pyarrow.dataset.dataset(folder, partitioning="hive").to_table()):
+        assert table.column_names == list(ARCHIVE_COLUMNS)
+        assert table["id"].to_pylist() == [str(number) for number in range(count)]
+        assert table["study_year"].to_pylist() == [None] * count
 
 
 PROGRAM = """

@@ -95,6 +95,21 @@ def test_sex_and_birth_date_by_precedence(bundle_folder: Path) -> None:
     assert row["chronological_age_months"] == pytest.approx(98.17, abs=0.02)
 
 
+def test_study_date_of_a_list_where_the_header_has_none(bundle_folder: Path) -> None:
+    """It gives the year of study and decides the selection; the header precedes it."""
+    item = ArchiveItem("x", "", "F", StatedAge(study_date=date(2012, 3, 1)))
+    for written, year in (("", 2012), ("20160506", 2016)):
+        row = outcome_of(dicom_radiograph(1, StudyDate=written), bundle_folder, item).row
+        assert row is not None
+        assert row["study_year"] == year
+    row = outcome_of(b"no radiograph", bundle_folder, item).row
+    assert row is not None
+    assert row["study_year"] == 2012
+    selection = Selection(first_date=date(2013, 1, 1))
+    outcome = outcome_of(dicom_radiograph(1, StudyDate=""), bundle_folder, item, selection=selection)
+    assert outcome.skipped == "study_date"
+
+
 def test_equal_content_has_one_identity(bundle_folder: Path) -> None:
     """It depends on the content and on what a list states, and not on the place."""
     first, second = (outcome_of(dicom_radiograph(1), bundle_folder, ArchiveItem(name, "1")) for name in "ab")

@@ -22,6 +22,8 @@ PARTITION = "study_year"
 """Column by which the Parquet table is divided into folders."""
 _UNKNOWN = "__HIVE_DEFAULT_PARTITION__"
 """Value of a partition without a year, as programs for such folders know it."""
+_FILE = "radiographs.parquet"
+"""Name of each file of the Parquet table."""
 _GROUP_ROWS = 2_000
 _WAITING_ROWS = 20_000
 """Rows of all years that wait for being written."""
@@ -58,6 +60,7 @@ def write_tables(out: Path, rows: Iterable[ArchiveRow]) -> None:
     new.mkdir(parents=True)
     with _Partitions(new) as partitions:
         write_rows(out / "radiographs.csv", tuple(ARCHIVE_COLUMNS), _cells(partitions.passing(rows)))
+    _unite_without_years(new)
     if old.exists():
         shutil.rmtree(old)
     new.rename(old)
@@ -66,6 +69,30 @@ def write_tables(out: Path, rows: Iterable[ArchiveRow]) -> None:
 def _cells(rows: Iterable[ArchiveRow]) -> Iterator[list[object]]:
     for row in rows:
         yield [row.get(column) for column in ARCHIVE_COLUMNS]
+
+
+def _unite_without_years(folder: Path) -> None:
+    """Turn a table without any year into one file with an empty column of years.
+
+    Programs infer the type of the column from the names of the folders, and fail if none of them has a year.
+    """
+    import pyarrow  # noqa: PLC0415  # belongs to the extra, and is slow to import
+    import pyarrow.parquet  # noqa: PLC0415
+
+    partition = folder / f"{PARTITION}={_UNKNOWN}"
+    if any(path != partition for path in folder.iterdir()):
+        return
+    kinds = {name: _arrow_type(kind) for name, kind in ARCHIVE_COLUMNS.items()} | {PARTITION: pyarrow.int32()}
+    schema = pyarrow.schema(list(kinds.items()))
+    with pyarrow.parquet.ParquetWriter(folder / _FILE, schema, compression="zstd") as writer:
+        if not partition.exists():
+            return
+        with pyarrow.parquet.ParquetFile(partition / _FILE) as file:
+            for batch in file.iter_batches(_GROUP_ROWS):
+                columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+                columns[PARTITION] = pyarrow.nulls(batch.num_rows, pyarrow.int32())
+                writer.write_table(pyarrow.Table.from_arrays([columns[name] for name in kinds], schema=schema))
+    shutil.rmtree(partition)
 
 
 class _Partitions:
@@ -111,7 +138,7 @@ class _Partitions:
 
         rows = self._waiting.pop(name)
         if name not in self._writers:
-            path = self._folder / f"{PARTITION}={name}" / "radiographs.parquet"
+            path = self._folder / f"{PARTITION}={name}" / _FILE
             path.parent.mkdir()
             self._writers[name] = pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
         arrays = [

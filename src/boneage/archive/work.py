@@ -139,7 +139,7 @@ class Worker:
             row_id = self._row_id(item, sha256)
             if row_id in self.settings.existing_rows:
                 return replace(self._unread(item), row_id=row_id)
-            origin = origin_of(data)
+            origin = _dated(origin_of(data), item)
             sexed = self._sex(item, origin)
             selection = self.settings.selection
             skipped = selection.skip_reason(origin.modality, origin.body_part, origin.study_date)
@@ -192,6 +192,7 @@ class Worker:
         return _Sexed(origin.sex, "header" if origin.sex else "", birth_date)
 
     def _rejected(self, item: ArchiveItem, sha256: str, origin: Origin, sexed: _Sexed, error: BoneageError) -> Outcome:
+        origin = _dated(origin, item)  # a file that cannot be opened has no header
         row_id, sex = self._row_id(item, sha256), _parsed(sexed.text)
         row = self._rows.rejected(row_id, origin, sexed.source, None if sex is None else sex.value, error, sha256)
         return replace(self._unread(item), row_id=row_id, row=row)
@@ -222,6 +223,11 @@ def _age(item: ArchiveItem, sexed: _Sexed) -> StatedAge:
     if item.age.birth_date is not None or sexed.birth_date is None:
         return item.age
     return replace(item.age, birth_date=sexed.birth_date)
+
+
+def _dated(origin: Origin, item: ArchiveItem) -> Origin:
+    """Return the origin with the study date of a list where the header has none."""
+    return origin if origin.study_date is not None else replace(origin, study_date=item.age.study_date)
 
 
 def _parsed(text: str) -> Sex | None:
