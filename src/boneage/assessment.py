@@ -410,6 +410,7 @@ def _read(
         *checks.file_warnings(facts, sex if sex_is_known else None, hand),
         *checks.estimate_warnings(estimate, members, outputs),
         *checks.region_warnings(by_region, left_out, *manifest.region_limits_months),
+        *checks.bone_warnings(bones),
         *(
             checks.quality_warnings(prepared.shape, hand, prepared.levels, quality, opened.quality_limits)
             if hand is not None and prepared.levels is not None

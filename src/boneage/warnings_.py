@@ -27,6 +27,7 @@ class WarningCode(StrEnum):
     UNLIKE_TRAINING = "unlike_training"
     REGIONS_DISAGREE = "regions_disagree"
     REGION_LEFT_OUT = "region_left_out"
+    BONES_NOT_READABLE = "bones_not_readable"
     PLASTER = "plaster"
     METAL = "metal"
     FINGERTIPS_CUT = "fingertips_cut"
@@ -110,6 +111,16 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             _CAUTION,
             "One region alone ({region}) gives {months:.0f} months, far from all others: the estimate rests on the"
             " others. Look for something that covers this region.",
+        ),
+        "bones_not_readable": (
+            _CAUTION,
+            "{count:.0f} of {total:.0f} bones and joints cannot be read, or their ages are implausible. Look for what"
+            " covers or blurs them, and compare the estimate with the radiograph.",
+        ),
+        "bones_not_readable.most": (
+            _CRITICAL,
+            "Most bones and joints ({count:.0f} of {total:.0f}) cannot be read, or their ages are implausible: do not"
+            " use the number.",
         ),
         "plaster": (
             _CAUTION,

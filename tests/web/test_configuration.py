@@ -122,7 +122,7 @@ def test_docs_list_every_setting() -> None:
     defaults = {field.name.upper(): getattr(Configuration(), field.name) for field in fields(Configuration)}
     variables = {name: listed[name].strip().strip("`") for name in defaults if name in listed}
     assert variables == {name: _written(value) for name, value in defaults.items()}
-    assert set(listed) - set(defaults) == {"HOST", "PORT", "WORKERS", "ADMIN_PASSWORD"}
+    assert set(listed) - set(defaults) == {"HOST", "PORT", "WORKERS", "ADMIN_PASSWORD", "PROVIDER"}
 
 
 def _written(value: object) -> str:

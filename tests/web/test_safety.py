@@ -217,7 +217,7 @@ def test_foreign_host_is_rejected(open_mode: None, client: Client, db: None) -> 
 def _addresses(patterns: list[URLPattern | URLResolver], so_far: str = "/") -> Iterator[str]:
     for pattern in patterns:
         whole = so_far + str(pattern.pattern)
-        if whole == "/api/":
+        if whole in ("/api/", "/dicom-web/studies"):
             continue  # programs have tokens, and no cookie counts
         if isinstance(pattern, URLResolver):
             yield from _addresses(pattern.url_patterns, whole)

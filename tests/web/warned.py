@@ -15,6 +15,8 @@ WARNING_VALUES: dict[str, str | float] = {
     **_MONTHS,
     **_SIZES,
     "percent": 5.0,
+    "count": 7.0,
+    "total": 18.0,
     "given_age": "12 years 5 months",
     "file_age": "10 years",
     "file_months": 123.2,

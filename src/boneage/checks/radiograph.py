@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.bundle.bone_ages import BoneAge
 from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, region_spread
 from boneage.bundle.manifest import Member
 from boneage.bundle.member_output import MemberOutput
@@ -46,6 +47,12 @@ rejected."""
 _DARK_QUARTER = 0.21
 """Lowest 25th percentile of the hand's grey levels, scaled so that the 1st percentile is 0 and the 90th is 1. Of 950
 validation radiographs 0.3 % have less; with a gamma of 2 and 3, six and nine out of ten do."""
+
+_MANY_BONES = 5
+"""Number of unreadable bones from which there is a warning."""
+
+_MOST_BONES = 0.5
+"""Share of unreadable bones above which the estimate must not be used."""
 
 _WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
 """Words in Body Part Examined, in upper case, that agree with a hand (DICOM PS3.16, Annex L, and common variants)."""
@@ -180,6 +187,19 @@ def region_warnings(
         highest, lowest = (REGION_TITLES[end(ages_months, key=ages_months.__getitem__)] for end in (max, min))
         months = {"spread_months": spread, "limit_months": caution_months}
         yield ResultWarning.of(WarningCode.REGIONS_DISAGREE, highest=highest, lowest=lowest, **months)
+
+
+def bone_warnings(bones: Sequence[BoneAge]) -> Iterator[ResultWarning]:
+    """Yield a warning if many single bones could not be read, or have implausible ages.
+
+    Args:
+        bones: reading of each bone; empty for a bundle that reads none, or did not read them here.
+    """
+    unreadable = sum(bone.unreadable is not None for bone in bones)
+    if unreadable > _MOST_BONES * len(bones):
+        yield ResultWarning.of(WarningCode.BONES_NOT_READABLE, "most", count=unreadable, total=len(bones))
+    elif unreadable >= _MANY_BONES:
+        yield ResultWarning.of(WarningCode.BONES_NOT_READABLE, count=unreadable, total=len(bones))
 
 
 def quality_warnings(
