@@ -49,10 +49,10 @@ _DARK_QUARTER = 0.21
 validation radiographs 0.3 % have less; with a gamma of 2 and 3, six and nine out of ten do."""
 
 _MANY_BONES = 5
-"""Number of unreadable bones from which there is a warning."""
+"""Number of unreadable bones from which there is a warning, as on 1.5 % of 399 validation radiographs (`fast` 3)."""
 
 _MOST_BONES = 0.5
-"""Share of unreadable bones above which the estimate must not be used."""
+"""Share of unreadable bones above which the estimate must not be used, as on 1 of 399 validation radiographs."""
 
 _WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
 """Words in Body Part Examined, in upper case, that agree with a hand (DICOM PS3.16, Annex L, and common variants)."""
