@@ -96,8 +96,10 @@ def run_through(source: Source, out: Path, worker: Worker, stop_after: int | Non
     counts = Counts()
     with Journal(out / "state", {"salt": "fixed"}) as journal:
         sheet = UncertainSheet(out / "thumbnails", journal.rows(journal.places.values()))
-        missing = (one for one in source.items() if not journal.is_finished(worker.item_key(one), one.stamp))
+        items = {worker.item_key(one): one for one in source.items()}
+        missing = (one for key, one in items.items() if not journal.is_finished(key, one.stamp))
         work_through(missing, SerialEngine(worker, stop_after), journal, sheet, counts)
+        journal.withdraw_replaced(items.keys())
     return counts
 
 

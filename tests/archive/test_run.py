@@ -83,6 +83,29 @@ def test_files_that_are_away_keep_their_rows(bundle_folder: Path, tmp_path: Path
     assert not (tmp_path / "salt").exists()
 
 
+def test_corrected_list_replaces_the_row(bundle_folder: Path, tmp_path: Path) -> None:
+    """A file has one row, by what the list states now, once it can be read; a list may also go back to what it had."""
+    table, out, file = tmp_path / "list.csv", tmp_path / "out", tmp_path / "0.dcm"
+    file.write_bytes(dicom_radiograph(0))
+
+    def run(sex: str) -> list[str]:
+        table.write_text(f"image,sex,birth_date\n0.dcm,{sex},2009-01-01\n")
+        source = list_source(table)
+        with Journal(out / "state", {"salt": "fixed"}) as journal:
+            existing = journal.existing_rows()
+        run_through(source, out, Worker(source, settings(bundle_folder, existing_rows=existing)))
+        tables_of(out)
+        return [row["sex"] for row in rows_of(out / "radiographs.csv")]
+
+    assert run("F") == ["F"]
+    file.rename(tmp_path / "away")
+    assert run("M") == ["F"]
+    (tmp_path / "away").rename(file)
+    assert run("M") == ["M"]
+    assert run("M") == ["M"]
+    assert run("F") == ["F"]
+
+
 def test_parquet_equals_csv(archive: Path, bundle_folder: Path, tmp_path: Path) -> None:
     """Both hold the same cells; Parquet has types, and a folder for each year."""
     source = folder_source(archive)

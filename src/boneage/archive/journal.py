@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +39,7 @@ class Entry:
 
     Attributes:
         stamp: Stamp of the item when it was read.
-        row_id: Identity of its row; empty for an item that is not selected.
+        row_id: Identity of its row; empty for an item that is not selected, or whose row is withdrawn.
         skipped: Reason why it is not selected; empty if it is.
         image: Cell ``image`` of the item.
         is_final: False if another run tries the item again.
@@ -91,6 +91,7 @@ class Journal:
                 temporary.unlink()
             self.entries: dict[str, Entry] = {}
             self.places: dict[str, Place] = {}
+            self._finished_images: set[str] = set()
             self._shards = 0
             self._read_shards()
         except BaseException:
@@ -120,15 +121,34 @@ class Journal:
         return frozenset(entry.row_id for entry in self.entries.values() if entry.is_final and entry.row_id)
 
     def outlasts(self, outcome: Outcome) -> bool:
-        """Return whether an item could not be opened that was finished before, so that its row must stay."""
-        entry = self.entries.get(outcome.item)
+        """Return whether a file could not be opened that was finished before, so that its row must stay.
+
+        A list may have stated something else about it then.
+        """
         is_away = outcome.row is not None and outcome.row.get("error") == RejectionCode.NOT_FOUND
-        return is_away and entry is not None and entry.is_final
+        return is_away and outcome.image in self._finished_images
+
+    def withdraw_replaced(self, items: Set[str]) -> None:
+        """Take back the rows of files about which a list now states something else, once the new row is finished.
+
+        Args:
+            items: Identities of all items of the source.
+        """
+        finished = {entry.image for item, entry in self.entries.items() if item in items and entry.is_final}
+        replaced = [
+            (item, entry.image)
+            for item, entry in self.entries.items()
+            if item not in items and entry.image in finished and (entry.row_id or entry.skipped)
+        ]
+        for item, image in replaced:
+            self.add(Outcome(item, "", image))
+        self.flush()
 
     def add(self, outcome: Outcome) -> None:
         """Add an outcome. It is safe on the disk after the next `flush`, at most `SHARD_SECONDS` later."""
         row = outcome.row
-        is_final = row is None or row.get("error") not in _TRIED_AGAIN
+        is_withdrawn = not outcome.row_id and not outcome.skipped
+        is_final = not is_withdrawn and (row is None or row.get("error") not in _TRIED_AGAIN)
         entry = Entry(outcome.stamp, outcome.row_id, outcome.skipped, outcome.image, is_final)
         cells = None if row is None else {name: cell for name, cell in row.items() if cell is not None}
         line = {**asdict(entry), "item": outcome.item, "row": cells}
@@ -155,6 +175,10 @@ class Journal:
             offset += len(line)
         self._waiting = []
         self._since = time.monotonic()
+
+    def current_rows(self) -> dict[str, Place]:
+        """Return the places of the rows that items have now, by their identities."""
+        return {entry.row_id: self.places[entry.row_id] for entry in self.entries.values() if entry.row_id}
 
     def rows(self, places: Iterable[Place]) -> Iterator[ArchiveRow]:
         """Yield rows by their places. Empty cells are left out."""
@@ -188,6 +212,8 @@ class Journal:
         if has_row and (entry.row_id not in self.places or item in self.entries):
             self.places[entry.row_id] = place
         self.entries[item] = entry
+        if entry.is_final:
+            self._finished_images.add(entry.image)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"rows-{number:06d}.jsonl"

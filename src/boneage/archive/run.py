@@ -117,7 +117,7 @@ def read_archive(source: Source, out: Path, options: ArchiveOptions, progress: P
         options.bundle, open_salt(options.salt), options.selection, patients, identifiers=options.identifiers
     )
     with Journal(out / "state", _fixed(bundle, settings, options)) as journal:
-        rows = journal.rows(journal.places.values())
+        rows = journal.rows(journal.current_rows().values())
         sheet = UncertainSheet(out / "thumbnails", rows, keep_all=options.thumbnails)
         counts = _read_missing(
             source, replace(settings, existing_rows=journal.existing_rows()), journal, sheet, options, progress
@@ -136,11 +136,13 @@ def _read_missing(
 ) -> Counts:
     """Read all items that the journal does not have. The engine is started if there are any."""
     counts = Counts()
-    missing = _missing(source, Worker(source, settings), journal, counts, progress)
+    items: set[str] = set()
+    missing = _missing(source, Worker(source, settings), journal, counts, progress, items)
     first = next(missing, None)
     if first is not None:
         with open_engine(source, settings, workers=options.workers, address=options.address) as engine:
             work_through(chain([first], missing), engine, journal, sheet, counts, progress)
+    journal.withdraw_replaced(items)
     progress(counts)
     return counts
 
@@ -177,11 +179,13 @@ def work_through(
 
 
 def _missing(
-    source: Source, worker: Worker, journal: Journal, counts: Counts, progress: Progress
+    source: Source, worker: Worker, journal: Journal, counts: Counts, progress: Progress, items: set[str]
 ) -> Iterator[ArchiveItem]:
-    """Yield the items that no earlier run finished with the content that they have now."""
+    """Yield the items that no earlier run finished with the content that they have now, and note all identities."""
     for item in source.items():
-        if journal.is_finished(worker.item_key(item), item.stamp):
+        key = worker.item_key(item)
+        items.add(key)
+        if journal.is_finished(key, item.stamp):
             counts.before += 1
             if counts.before % _SHOWN_EACH == 0:
                 progress(counts)
@@ -221,5 +225,6 @@ def _write_results(
         f"Source: {source.description}. Bundle: {manifest.name} {manifest.version}. Program: {version('boneage')}.",
         *(f"Not selected by {reason}: {count:,} files or objects." for reason, count in sorted(skipped.items())),
     ]
-    rows = list(journal.rows(journal.places[row_id] for row_id in uncertain))
+    places = journal.current_rows()
+    rows = list(journal.rows(places[row_id] for row_id in uncertain if row_id in places))
     write_text(out / "report.html", archive_page(counter.figures(), notes, rows, out / "thumbnails"))
