@@ -166,6 +166,9 @@ def test_bone_under_pointer_shows_its_ruler(result: Page) -> None:
     tile.hover()
     expect(reading).to_contain_text("metacarpophalangeal joint 3: ")
     expect(reading.locator("svg .bone")).to_be_visible()
+    stage, panel = result.locator("[data-stage]").bounding_box(), reading.bounding_box()
+    assert stage is not None and panel is not None
+    assert panel["y"] >= stage["y"] + stage["height"] - 1  # it covers neither the hand nor the legend
     shoot(result, "viewer-bone")
     result.locator("h1").hover()
     expect(reading).to_be_hidden()
