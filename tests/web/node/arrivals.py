@@ -125,7 +125,7 @@ def radiograph(
     Args:
         number: gives the SOP Instance UID.
         study: Study Instance UID.
-        level: another level gives other pixels.
+        level: another level gives other pixels, as patients need that are not to share a radiograph.
         is_plate: an average hand, of which the estimate is a bone age.
         elements: elements of the header besides those of `PATIENT`.
     """

@@ -177,9 +177,9 @@ def test_same_radiograph_twice_changes_nothing(hospital: Hospital) -> None:
 def test_corrected_sex_gives_second_report(hospital: Hospital) -> None:
     """The modality sends the radiograph again with the right sex: the PACS gets a second report, by that sex."""
     study = "1.2.826.0.1.3680043.2.1125.13"
-    assert hospital.push(radiograph(study=study, is_plate=True, PatientID="13")) == [Result.DONE]
+    assert hospital.push(radiograph(study=study, is_plate=True, level=13, PatientID="13")) == [Result.DONE]
     until(lambda: hospital.modalities(study) == {"OT": 1, "SR": 1})
-    assert hospital.push(radiograph(study=study, is_plate=True, PatientSex="M", PatientID="13")) == [Result.DONE]
+    assert hospital.push(radiograph(study=study, is_plate=True, level=13, PatientSex="M", PatientID="13")) == [Result.DONE]
     until(lambda: hospital.modalities(study) == {"OT": 2, "SR": 2})
     reports = [one for one in hospital.objects(study) if one.Modality == "SR"]
     assert sorted(one.PatientSex for one in reports) == ["F", "M"]
@@ -190,7 +190,7 @@ def test_results_wait_for_pacs(hospital: Hospital) -> None:
     study = "1.2.826.0.1.3680043.2.1125.14"
     hospital.orthanc.stop()
     try:
-        assert hospital.push(radiograph(study=study, is_plate=True, PatientID="14")) == [Result.DONE]
+        assert hospital.push(radiograph(study=study, is_plate=True, level=14, PatientID="14")) == [Result.DONE]
         until(lambda: bool(hospital.rows("SELECT 1 FROM node_delivery WHERE code = 'unreachable' AND failures > 0")))
     finally:
         hospital.orthanc.start()
@@ -202,7 +202,7 @@ def test_whole_study_with_other_objects(hospital: Hospital) -> None:
     study = "1.2.826.0.1.3680043.2.1125.15"
     files = [
         *(other_object(sop_class, study) for sop_class in (KEY_OBJECTS, PRESENTATION_STATE, ENHANCED_REPORT)),
-        radiograph(1, study=study, is_plate=True, PatientID="15"),
+        radiograph(1, study=study, is_plate=True, level=15, PatientID="15"),
         radiograph(2, study=study, level=1, PatientID="15", ViewPosition="LL"),
         radiograph(3, study=study, level=2, PatientID="15", BodyPartExamined="CHEST"),
         radiograph(4, study=study, level=3, PatientID="15", ImageLaterality="R"),
