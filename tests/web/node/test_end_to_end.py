@@ -179,7 +179,9 @@ def test_corrected_sex_gives_second_report(hospital: Hospital) -> None:
     study = "1.2.826.0.1.3680043.2.1125.13"
     assert hospital.push(radiograph(study=study, is_plate=True, level=13, PatientID="13")) == [Result.DONE]
     until(lambda: hospital.modalities(study) == {"OT": 1, "SR": 1})
-    assert hospital.push(radiograph(study=study, is_plate=True, level=13, PatientSex="M", PatientID="13")) == [Result.DONE]
+    assert hospital.push(radiograph(study=study, is_plate=True, level=13, PatientSex="M", PatientID="13")) == [
+        Result.DONE
+    ]
     until(lambda: hospital.modalities(study) == {"OT": 2, "SR": 2})
     reports = [one for one in hospital.objects(study) if one.Modality == "SR"]
     assert sorted(one.PatientSex for one in reports) == ["F", "M"]
