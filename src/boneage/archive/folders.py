@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from boneage.archive.items import ArchiveItem, Source
-from boneage.clinical.ages import StatedAge, parse_written_age
-from boneage.clinical.errors import ClinicalError
+from boneage.clinical.ages import StatedAge
 from boneage.errors import Rejection, RejectionCode, TableError
-from boneage.file_names import shown
+from boneage.listed_age import listed_age
 from boneage.reading.radiograph import read_file
 from boneage.tables.radiographs import ListedRadiograph, read_list
 
@@ -139,15 +138,7 @@ def _item(path: Path, sex_text: str | None = None, age: StatedAge | None = None)
 
 
 def _listed_item(listed: ListedRadiograph) -> ArchiveItem:
-    try:
-        age = parse_written_age(listed.age_text) if listed.age_text else None
-    except ClinicalError as error:
-        raise TableError(
-            "table_value",
-            f"The age {listed.age_text!r} of {shown(listed.image_text)} cannot be read. {error.message}",
-        ) from None
-    stated = StatedAge(listed.birth_date, listed.study_date, age)
-    return _item(listed.image.absolute(), listed.sex_text, stated)
+    return _item(listed.image.absolute(), listed.sex_text, listed_age(listed))
 
 
 def _raise(error: OSError) -> None:

@@ -64,19 +64,11 @@ def _listed_item(listed: ListedRadiograph) -> BatchItem:
     Raises:
         TableError: ``table_value`` for an age that cannot be read.
     """
-    from boneage.clinical.ages import StatedAge, parse_written_age
-    from boneage.clinical.errors import ClinicalError
-    from boneage.errors import TableError
+    from boneage.listed_age import listed_age
 
     text = listed.image_text
-    try:
-        age = parse_written_age(listed.age_text) if listed.age_text else None
-    except ClinicalError as error:
-        raise TableError(
-            "table_value", f"The age {listed.age_text!r} of {shown(text)} cannot be read. {error.message}"
-        ) from None
-    stated = StatedAge(listed.birth_date, listed.study_date, age)
-    return BatchItem(listed.image, text if shown(text) == text else printable_name(text), listed.sex_text, stated)
+    name = text if shown(text) == text else printable_name(text)
+    return BatchItem(listed.image, name, listed.sex_text, listed_age(listed))
 
 
 def _declared_sex(files: Sequence[str]) -> str:
