@@ -459,7 +459,10 @@ def _read(
 def _pixel_warnings(prepared: PreparedRadiograph) -> list[ResultWarning]:
     """Draw the picture, and return the warnings that the radiograph's pixels raise."""
     pixels, picture = prepared.radiograph.pixels, prepared.picture
-    return list(checks.radiograph_warnings(pixels, picture, prepared.hand, prepared.window))
+    warnings = list(checks.radiograph_warnings(pixels, picture, prepared.hand, prepared.window))
+    if prepared.hand is not None:
+        warnings += checks.detail_warnings(pixels, prepared.hand, prepared.grey("hand"))
+    return warnings
 
 
 def _clinical_reading(

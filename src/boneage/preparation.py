@@ -96,13 +96,18 @@ class PreparedRadiograph:
 
     def _view(self, spec: ViewSpec) -> NDArray[np.float32]:
         if spec not in self._views and spec.region == "bones" and self.hand is not None:
-            bones = cut_bones(self.radiograph.pixels, spec, self.hand, self._grey(spec.grey))
+            bones = cut_bones(self.radiograph.pixels, spec, self.hand, self.grey(spec.grey))
             self._views[spec], self.unreadable = bones.view, bones.unreadable
         elif spec not in self._views:
-            self._views[spec] = cut_view(self.radiograph.pixels, spec, hand=self.hand, grey=self._grey(spec.grey))
+            self._views[spec] = cut_view(self.radiograph.pixels, spec, hand=self.hand, grey=self.grey(spec.grey))
         return self._views[spec]
 
-    def _grey(self, rule: GreyRule) -> GreyScale:
+    def grey(self, rule: GreyRule) -> GreyScale:
+        """Return the grey scale of the radiograph by a rule.
+
+        Raises:
+            Rejection: ``no_contrast``.
+        """
         if rule not in self._greys:
             of_hand = self.levels if rule == "hand" else None
             self._greys[rule] = (

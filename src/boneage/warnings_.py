@@ -32,6 +32,8 @@ class WarningCode(StrEnum):
     METAL = "metal"
     FINGERTIPS_CUT = "fingertips_cut"
     ALTERED_GREY = "altered_grey"
+    BLURRED = "blurred"
+    STRONGLY_COMPRESSED = "strongly_compressed"
     PHOTOGRAPHED = "photographed"
     REGION_CUT_OFF = "region_cut_off"
     NOT_VALIDATED = "not_validated"
@@ -143,6 +145,20 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             _CAUTION,
             "The grey values seem to be altered (gamma or a steep display curve), which can change the estimate by "
             "some months. Use the original file.",
+        ),
+        "blurred": (
+            _CAUTION,
+            "The radiograph is blurred, or was enlarged from a small image. The bone age may be read some months too"
+            " low: use the original file or a sharper radiograph.",
+        ),
+        "blurred.strongly": (
+            _CRITICAL,
+            "The radiograph is too blurred: do not use the number. Use the original file or a sharper radiograph.",
+        ),
+        "strongly_compressed": (
+            _CAUTION,
+            "Strong compression has left blocks on the radiograph, which can change the estimate by some months. Use"
+            " the original file.",
         ),
         "photographed": (
             _CAUTION,

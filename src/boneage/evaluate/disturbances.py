@@ -1,8 +1,9 @@
 """Named changes of a radiograph that make its bone age unreliable, for measuring the warnings.
 
-The changes are plaster, metal, cut fingertips, gamma and photographs. They are drawn differently from the training data
-of the quality network (`boneage.train.data.disturbances`). They use only the radiograph's pixels, and the physics of a
-tube around a forearm instead of patches of brightness. Fingers point upwards on the changed radiographs.
+The changes are plaster, metal, cut fingertips, gamma, blur, strong compression and photographs. They are drawn
+differently from the training data of the quality network (`boneage.train.data.disturbances`). They use only the
+radiograph's pixels, and the physics of a tube around a forearm instead of patches of brightness. Fingers point upwards
+on the changed radiographs.
 """
 
 from __future__ import annotations
@@ -102,8 +103,20 @@ def plated(radiograph: Image) -> Image:
 def fingertips_cut(radiograph: Image, share: float) -> Image:
     """Cut off the upper end, by this share of the hand's length."""
     rows, _, _ = _outline(radiograph)
-    length = 0.8 * (rows[-1] - rows[0])  # without the forearm
-    return radiograph[int(rows[0] + share * length) :].copy()
+    return radiograph[int(rows[0] + share * _hand_length(rows)) :].copy()
+
+
+def blurred(radiograph: Image, share: float) -> Image:
+    """Blur with a Gaussian whose standard deviation is this share of the hand's length."""
+    rows, _, _ = _outline(radiograph)
+    return np.asarray(cv2.GaussianBlur(radiograph, (0, 0), max(0.3, share * _hand_length(rows))), np.float32)
+
+
+def moved(radiograph: Image, share: float) -> Image:
+    """Blur as by a movement to the side during the exposure, by this share of the hand's length."""
+    rows, _, _ = _outline(radiograph)
+    path = max(2, round(share * _hand_length(rows)))
+    return np.asarray(cv2.blur(radiograph, (path, 1)), np.float32)
 
 
 def photographed(radiograph: Image, *, light_box: bool) -> Image:
@@ -152,6 +165,11 @@ def _outline(radiograph: Image) -> tuple[NDArray[np.int64], NDArray[np.float64],
     return rows, smooth[0], np.maximum(smooth[1], smooth[0] + 4)
 
 
+def _hand_length(rows: NDArray[np.int64]) -> float:
+    """Return the length of the hand in these rows of the bright area, which also shows the forearm."""
+    return 0.8 * float(rows[-1] - rows[0])
+
+
 def _attenuated(radiograph: Image, depth: Image, low: float, high: float) -> Image:
     """Return a radiograph behind an object of this optical depth, which transmits ``exp(-depth)`` of the rays."""
     ceiling = min(1.0, low + 1.15 * (high - low))
@@ -190,6 +208,13 @@ _ALL = (
     Change("gamma_0.5", "gamma 0.5", "disturbing", partial(with_gamma, exponent=0.5)),
     Change("gamma_2", "gamma 2", "disturbing", partial(with_gamma, exponent=2.0)),
     Change("gamma_3", "gamma 3", "disturbing", partial(with_gamma, exponent=3.0)),
+    Change("blur_0.8", "blurred by 0.8 % of the hand", "disturbing", partial(blurred, share=0.008)),
+    Change("blur_1.2", "blurred by 1.2 % of the hand", "disturbing", partial(blurred, share=0.012)),
+    Change("blur_2", "blurred by 2 % of the hand", "disturbing", partial(blurred, share=0.02)),
+    Change("moved_4", "moved by 4 % of the hand", "disturbing", partial(moved, share=0.04)),
+    Change("moved_8", "moved by 8 % of the hand", "disturbing", partial(moved, share=0.08)),
+    Change("jpeg_15", "JPEG of quality 15", "disturbing", partial(compressed, quality=15)),
+    Change("jpeg_8", "JPEG of quality 8", "disturbing", partial(compressed, quality=8)),
     Change("screen", "photograph of a screen", "disturbing", partial(photographed, light_box=False)),
     Change("light_box", "photograph of a light-box", "disturbing", partial(photographed, light_box=True)),
 )
