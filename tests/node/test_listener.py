@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -77,6 +78,25 @@ def test_listener_keeps_exact_bytes() -> None:
     assert instance.file[-20_000:] == file[-20_000:]
     assert header.patient_id == "4711"
     assert (instance.peer, instance.calling_ae_title, instance.address) == ("modality", "DXROOM1", "127.0.0.1")
+    assert instance.called_ae_title == "BONEAGE"
+
+
+@pytest.mark.parametrize(
+    ("settings", "answered"),
+    [
+        ({}, {"BONEAGE"}),
+        ({"called_ae_titles": ("KIDS", "TRAUMA")}, {"BONEAGE", "KIDS", "TRAUMA"}),
+        ({"any_called_ae_title": True}, {"BONEAGE", "KIDS", "TRAUMA", "ANYTHING"}),
+    ],
+)
+def test_listener_answers_to_its_titles(settings: dict[str, Any], answered: set[str]) -> None:
+    """A peer may call by each title of the configuration and no other one, and the intake learns by which."""
+    intake = MemoryIntake()
+    with listening(intake, **settings) as listener:
+        for called in ("BONEAGE", "KIDS", "TRAUMA", "ANYTHING"):
+            (outcome,) = send(node_peer(listener, ae_title=called), sender_settings(), [instance_file()])
+            assert (outcome.result is Result.DONE) == (called in answered)
+    assert {instance.called_ae_title for instance, _ in intake.taken} == answered
 
 
 def test_listener_accepts_every_storage_class(shared: tuple[Listener, MemoryIntake]) -> None:

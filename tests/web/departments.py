@@ -12,11 +12,13 @@ name = "paediatrics"
 title = "Paediatric radiology"
 groups = ["kids-radiology"]
 department_names = ["Kinderradiologie"]
+called_ae_titles = ["BONEAGE_KIDS"]
 
 [[department]]
 name = "trauma"
 groups = ["trauma-radiology", "trauma-nurses"]
 department_names = ["Unfallchirurgie"]
+called_ae_titles = ["BONEAGE_TRAUMA"]
 calling_ae_titles = ["DXROOM1"]
 """
 

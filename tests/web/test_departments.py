@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from boneage.errors import ConfigurationError
+from boneage.node.intake import Caller
 from boneage.phantom import sample_png
 from boneage.web.cases.corrections import move
 from boneage.web.cases.forms import RadiographForm
@@ -70,18 +71,22 @@ def departments(tmp_path_factory: pytest.TempPathFactory) -> Departments:
 
 
 @pytest.mark.parametrize(
-    ("stated", "sender", "name"),
+    ("stated", "called", "sender", "name"),
     [
-        ("Kinderradiologie", "DXROOM1", "paediatrics"),
-        (" UNFALLCHIRURGIE ", "PACS", "trauma"),
-        ("", "DXROOM1", "trauma"),
-        ("Augenklinik", "DXROOM1 ", "trauma"),
-        ("", "PACS", NO_DEPARTMENT),
+        ("Kinderradiologie", "BONEAGE_TRAUMA", "DXROOM1", "paediatrics"),
+        (" UNFALLCHIRURGIE ", "BONEAGE", "PACS", "trauma"),
+        ("", "BONEAGE_KIDS", "DXROOM1", "paediatrics"),
+        ("", "BONEAGE_TRAUMA ", "PACS", "trauma"),
+        ("", "BONEAGE", "DXROOM1", "trauma"),
+        ("Augenklinik", "", "DXROOM1 ", "trauma"),
+        ("", "", "PACS", NO_DEPARTMENT),
     ],
 )
-def test_department_of_received_radiograph(departments: Departments, stated: str, sender: str, name: str) -> None:
-    """The object's own statement precedes the sender; an unknown one says nothing."""
-    assert departments.of_instance(stated, sender) == name
+def test_department_of_received_radiograph(
+    departments: Departments, stated: str, called: str, sender: str, name: str
+) -> None:
+    """The object's own statement precedes the called AE title, and that the sender; an unknown one says nothing."""
+    assert departments.of_instance(stated, called, sender) == name
 
 
 @given(groups=st.lists(st.sampled_from(["kids-radiology", "trauma-radiology", "trauma-nurses", "others"])))
@@ -345,6 +350,15 @@ def test_received_radiograph_takes_mapped_department(two: None) -> None:
     assert assessment.case is not None
     assert (assessment.department, assessment.case.department) == ("trauma", "trauma")
     assert Instance.objects.get().state == InstanceState.QUEUED
+
+
+@pytest.mark.parametrize(("called", "name"), [("BONEAGE_KIDS", "paediatrics"), ("BONEAGE", NO_DEPARTMENT)])
+def test_received_radiograph_takes_department_of_called_title(two: None, called: str, name: str) -> None:
+    """The AE title that the sender calls gives the department of what is read, and of what is only noted."""
+    of = arrivals.header()
+    DatabaseIntake().take(arrivals.instance(of, called=called), of)
+    DatabaseIntake().skip("1.2.840.10008.5.1.4.1.1.2", "1.2.3", Caller("PACS", "127.0.0.1", "pacs", called))
+    assert set(Instance.objects.values_list("department", flat=True)) == {name}
 
 
 def test_department_of_header_is_read() -> None:

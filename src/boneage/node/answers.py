@@ -142,7 +142,14 @@ class Answers:
             self._intake.skip(sop_class, uid, caller)  # a manufacturer's raw data, for example
             return
         instance = ReceivedInstance(
-            sop_class, uid, str(transfer_syntax), caller.peer, caller.ae_title, caller.address, file
+            sop_class_uid=sop_class,
+            sop_instance_uid=uid,
+            transfer_syntax_uid=str(transfer_syntax),
+            peer=caller.peer,
+            calling_ae_title=caller.ae_title,
+            called_ae_title=caller.called_ae_title,
+            address=caller.address,
+            file=file,
         )
         self._intake.take(instance, header)
 

@@ -69,7 +69,9 @@ class NodeSettings:
     """The node itself.
 
     Attributes:
-        ae_title: AE title of the node, which callers must use.
+        ae_title: AE title of the node, by which it calls others, and which callers must use.
+        called_ae_titles: further AE titles that callers may use, so that they can choose a department, for example.
+        any_called_ae_title: callers may use any AE title.
         host: IP address or host name at which it listens; ``0.0.0.0`` for all addresses of the machine.
         port: its port; 0 for any free one.
         associations: number of associations that it serves at a time; further ones are rejected for the moment.
@@ -81,6 +83,8 @@ class NodeSettings:
     """
 
     ae_title: AETitle = "BONEAGE"
+    called_ae_titles: tuple[AETitle, ...] = ()
+    any_called_ae_title: bool = False
     host: NotEmpty = "127.0.0.1"
     port: Annotated[int, Bounds(at_least=0, at_most=65535)] = 11112
     associations: Annotated[int, Bounds(at_least=1, at_most=256)] = 8
@@ -89,6 +93,10 @@ class NodeSettings:
     idle_seconds: Seconds = 60.0
     stow: bool = False
     tls: TLSFiles = field(default_factory=TLSFiles)
+
+    def is_called(self, ae_title: str) -> bool:
+        """Return whether the node answers to an AE title, which stands without padding."""
+        return self.any_called_ae_title or ae_title in {self.ae_title, *self.called_ae_titles}
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class ReceivedInstance:
         transfer_syntax_uid: transfer syntax of the presentation context.
         peer: name of the peer in the configuration.
         calling_ae_title: AE title of the caller.
+        called_ae_title: AE title by which it calls the node; empty for what does not come by an association.
         address: IP address of the caller.
         file: DICOM file (PS3.10) whose data set is exactly the one that was received.
     """
@@ -52,6 +53,7 @@ class ReceivedInstance:
     transfer_syntax_uid: str
     peer: str
     calling_ae_title: str
+    called_ae_title: str
     address: str
     file: bytes = field(repr=False)
 

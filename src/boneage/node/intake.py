@@ -49,11 +49,13 @@ class Caller:
         ae_title: AE title that it states.
         address: its IP address.
         peer: name of the peer in the configuration; empty for an unknown one.
+        called_ae_title: AE title by which it calls the node; empty for what does not come by an association.
     """
 
     ae_title: str
     address: str
     peer: str = ""
+    called_ae_title: str = ""
 
 
 @dataclass(frozen=True)

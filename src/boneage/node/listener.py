@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 
 from pynetdicom import evt
@@ -160,15 +161,15 @@ class Listener:
         if not isinstance(request, A_ASSOCIATE):
             return DenialReason.MALFORMED
         title, called = (request.calling_ae_title or "").strip(), (request.called_ae_title or "").strip()
-        caller = Caller(title, plain_address(association.requestor.address or "::"))
+        caller = Caller(title, plain_address(association.requestor.address or "::"), called_ae_title=called)
         peer = self._callers.find(title, caller.address)
-        if called != self._node.ae_title:
+        if not self._node.is_called(called):
             return self._deny(DenialReason.CALLED_AE_TITLE, caller)
         if peer is None and self._is_own_check(association, title):
             return DenialReason.CALLER_UNKNOWN  # `boneage pacs check` asks whether the node runs: nobody is denied
         if peer is None:
             return self._deny(DenialReason.CALLER_UNKNOWN, caller)
-        caller = Caller(title, caller.address, peer.name)
+        caller = replace(caller, peer=peer.name)
         contexts = request.presentation_context_definition_list
         if len(contexts) > _MOST_CONTEXTS:
             return self._deny(DenialReason.MALFORMED, caller)

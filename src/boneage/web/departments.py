@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,7 @@ NO_DEPARTMENT = ""
 """Name that stands for no department."""
 
 _NAME = Matching(re.compile(r"[a-z0-9][a-z0-9_-]{0,31}"), "1 to 32 lower-case letters, digits, - or _")
-_UNIQUE = ("groups", "department_names", "calling_ae_titles")
+_UNIQUE = ("groups", "department_names", "called_ae_titles", "calling_ae_titles")
 """Keys whose values name one department each, so that nothing belongs to two."""
 _LARGEST_FILE = 2**20
 """Bytes of the file that are read."""
@@ -40,6 +41,7 @@ class Department:
         groups: groups of single sign-on, or of the login by a proxy, whose members belong to it.
         department_names: values of Institutional Department Name (0008,1040) of its radiographs. Upper case makes no
             difference.
+        called_ae_titles: AE titles of the node to which its radiographs are sent.
         calling_ae_titles: AE titles that send its radiographs.
     """
 
@@ -47,6 +49,7 @@ class Department:
     title: str = ""
     groups: tuple[NotEmpty, ...] = ()
     department_names: tuple[NotEmpty, ...] = ()
+    called_ae_titles: tuple[NotEmpty, ...] = ()
     calling_ae_titles: tuple[NotEmpty, ...] = ()
 
     @property
@@ -101,21 +104,24 @@ class Departments:
         member_of = set(groups)
         return tuple(one.name for one in self.department if member_of.intersection(one.groups))
 
-    def of_instance(self, department_name: str, calling_ae_title: str) -> str:
+    def of_instance(self, department_name: str, called_ae_title: str, calling_ae_title: str) -> str:
         """Return the name of the department of a received radiograph, or `NO_DEPARTMENT`.
 
-        The object's own statement precedes the AE title, since one PACS may send for several departments.
+        The object's own statement precedes the AE titles, since one PACS may send for several departments. The called
+        AE title precedes the calling one, since the sender chooses it for each radiograph.
 
         Args:
             department_name: Institutional Department Name of the object; empty without one.
+            called_ae_title: AE title by which the sender calls the node; empty without an association.
             calling_ae_title: AE title of the sender.
         """
         stated = department_name.strip().casefold()
         by_object = (
             one.name for one in self.department if stated in {name.casefold() for name in one.department_names}
         )
+        by_called = (one.name for one in self.department if called_ae_title.strip() in one.called_ae_titles)
         by_sender = (one.name for one in self.department if calling_ae_title.strip() in one.calling_ae_titles)
-        return next(by_object, None) or next(by_sender, NO_DEPARTMENT)
+        return next(chain(by_object, by_called, by_sender), NO_DEPARTMENT)
 
 
 NONE = Departments(())

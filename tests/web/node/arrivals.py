@@ -167,6 +167,7 @@ def received(file: bytes, peer: str = "pacs") -> tuple[ReceivedInstance, Instanc
         transfer_syntax_uid="1.2.840.10008.1.2.1",
         peer=peer,
         calling_ae_title="PACS",
+        called_ae_title="BONEAGE",
         address="127.0.0.1",
         file=file,
     )
@@ -195,8 +196,15 @@ def header(number: int = 1, *, study: str = STUDY, pixels: str = "p", **changes:
     return InstanceHeader(**values, data_sha256=digest[:64])
 
 
-def instance(of: InstanceHeader, peer: str = "pacs") -> ReceivedInstance:
+def instance(of: InstanceHeader, peer: str = "pacs", called: str = "BONEAGE") -> ReceivedInstance:
     """Return an instance whose file is nothing but the name of its header's checksum."""
     return ReceivedInstance(
-        of.sop_class_uid, of.sop_instance_uid, "1.2.840.10008.1.2.1", peer, "PACS", "127.0.0.1", of.data_sha256.encode()
+        sop_class_uid=of.sop_class_uid,
+        sop_instance_uid=of.sop_instance_uid,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        peer=peer,
+        calling_ae_title="PACS",
+        called_ae_title=called,
+        address="127.0.0.1",
+        file=of.data_sha256.encode(),
     )

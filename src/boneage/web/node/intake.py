@@ -157,7 +157,9 @@ def _update(present: Instance, instance: ReceivedInstance, header: InstanceHeade
 
 
 def _department_of(instance: ReceivedInstance, header: InstanceHeader) -> str:
-    return configuration().department_list.of_instance(header.department, instance.calling_ae_title)
+    return configuration().department_list.of_instance(
+        header.department, instance.called_ae_title, instance.calling_ae_title
+    )
 
 
 _HEADER_FIELDS = (
@@ -191,7 +193,7 @@ def _skip(sop_class_uid: str, sop_instance_uid: str, caller: Caller) -> SkipReas
         defaults={
             "sop_class_uid": sop_class_uid,
             "peer": caller.peer,
-            "department": configuration().department_list.of_instance("", caller.ae_title),
+            "department": configuration().department_list.of_instance("", caller.called_ae_title, caller.ae_title),
             "state": InstanceState.SKIPPED,
             "reason": reason.value,
         },
