@@ -6,9 +6,7 @@ capabilities of a FHIR server, and opens and closes a connection to an HL7 recei
 
 from __future__ import annotations
 
-import errno
 import json
-import socket
 import time
 from dataclasses import dataclass
 
@@ -17,6 +15,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 
 from boneage.errors import ConfigurationError
 from boneage.node import mllp
+from boneage.node.address import is_in_use
 from boneage.node.association import tls_context
 from boneage.node.configuration import Destination, NodeConfiguration, NodeSettings, Peer
 from boneage.node.destinations import DicomWebService, FhirServer, WebService
@@ -67,19 +66,15 @@ def check_address(node: NodeSettings) -> bool:
         tls_context(node.tls, server=True)
     place = f"{node.host}:{node.port}"
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
+        if not is_in_use(node.host, node.port):
+            return True
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            reason = error.strerror or str(error)
-            raise ConfigurationError("address_invalid", f"The node cannot listen at {place}: {reason}.") from error
-        itself = Peer("node", node.ae_title, node.host, node.port, tls=node.tls.required)
-        if echo(itself, node).code in {OutcomeCode.REJECTED, OutcomeCode.SUCCESS}:  # it does not know itself as a peer
-            return False
-        raise ConfigurationError("port_in_use", f"Another program listens at {place}.") from error
-    return True
+        reason = error.strerror or str(error)
+        raise ConfigurationError("address_invalid", f"The node cannot listen at {place}: {reason}.") from error
+    itself = Peer("node", node.ae_title, node.host, node.port, tls=node.tls.required)
+    if echo(itself, node).code in {OutcomeCode.REJECTED, OutcomeCode.SUCCESS}:  # it does not know itself as a peer
+        return False
+    raise ConfigurationError("port_in_use", f"Another program listens at {place}.")
 
 
 def check_peer(peer: Peer, node: NodeSettings) -> PeerCheck:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -74,6 +76,28 @@ def test_metrics_count_what_happened() -> None:
     assert not any(word in metrics.text().decode() for word in ("4711", "HOSPITAL", "A-99"))
 
 
+@pytest.fixture
+def listening(node: None) -> Iterator[None]:
+    """A program that listens at the address of the node."""
+    settings = node_configuration().node
+    with socket.create_server((settings.host, settings.port)):
+        yield
+
+
+def test_not_ready_before_listener(client: Client) -> None:
+    """A balancer sends nothing to a node that does not listen yet."""
+    response = client.get("/health/ready")
+    assert (response.status_code, response.json()["status"]) == (503, "no_listener")
+    node = node_configuration().node
+    with socket.create_server((node.host, node.port)) as listener:
+        assert client.get("/health/ready").json()["status"] == "ok"
+        listener.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            listener.accept()  # the check calls nobody
+    assert client.get("/health/live").status_code == 200
+
+
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize(("hours", "status"), [(0.9, "ok"), (1.1, "degraded")])
 def test_condition_degraded_by_long_wait(client: Client, hours: float, status: str) -> None:
     """A receiver that takes nothing for an hour, such as one that does not know the node, is noticed."""
@@ -82,6 +106,7 @@ def test_condition_degraded_by_long_wait(client: Client, hours: float, status: s
     assert client.get("/health/ready").json()["status"] == status
 
 
+@pytest.mark.usefixtures("listening")
 def test_condition_degraded_by_dead_letter(client: Client) -> None:
     """A dead letter makes the service degraded, and still ready; giving it up mends that."""
     assert client.get("/health/ready").json()["status"] == "ok"

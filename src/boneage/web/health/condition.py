@@ -35,7 +35,7 @@ class Condition:
     """Condition of the service.
 
     Attributes:
-        status: ``ok``, `DEGRADED`, or a code of `boneage.web.health.storage`.
+        status: ``ok``, `DEGRADED`, a code of `boneage.web.health.storage`, or `boneage.web.node.condition.NO_LISTENER`.
         waiting: radiographs that wait or are being assessed; None if the database does not answer.
     """
 
