@@ -46,7 +46,7 @@ def test_pages_of_node(page: Page, node_service: Service, node_port: int) -> Non
     log_in(page, node_service)
     page.goto(f"{node_service.url}/cases/")
     deadline = time.monotonic() + 60
-    while not page.get_by_text("waits for the PACS").count() and time.monotonic() < deadline:
+    while not page.get_by_text("waits for pacs").count() and time.monotonic() < deadline:
         page.reload()
     expect(page.get_by_role("heading", name="Radiographs that need the sex of the child")).to_be_visible()
     assert barriers(page) == []
@@ -59,7 +59,7 @@ def test_pages_of_node(page: Page, node_service: Service, node_port: int) -> Non
     page.get_by_label("Search references").fill("ACC-1")
     expect(page.locator("#worklist tbody tr")).to_have_count(1)
     page.locator("#worklist tbody a.tag").click()
-    expect(page.get_by_text("waits for the PACS")).to_be_visible()
+    expect(page.get_by_text("waits for pacs")).to_be_visible()
     assert barriers(page) == []
     shoot(page, "node-result")
     with closing(sqlite3.connect(node_service.store / "boneage.sqlite3", timeout=20)) as database:

@@ -16,7 +16,7 @@ from boneage.web.models import Assessment, AuditEvent, Case, Role
 from boneage.web.node import studies
 from boneage.web.node.intake import DatabaseIntake
 from boneage.web.node.models import RENDERING_FAILED, Delivery, DeliveryState, Instance, InstanceState, ResultFile
-from boneage.web.node.summary import REASONS, notes
+from boneage.web.node.summary import REASONS, Whereabouts, delivery_lines, notes
 from boneage.web.queue import jobs
 from boneage.web.report.messages import hl7_of
 from tests.web.conftest import answer_of_phantom
@@ -77,9 +77,9 @@ def test_contradicting_sex_needs_a_click(log_in: Callable[..., Client]) -> None:
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        (DeliveryState.DUE, "waits for the PACS"),
-        (DeliveryState.STORED, "in PACS at"),
-        (DeliveryState.DEAD, "not delivered"),
+        (DeliveryState.DUE, "waits for pacs"),
+        (DeliveryState.STORED, "delivered to pacs ("),
+        (DeliveryState.DEAD, "not delivered to pacs"),
     ],
 )
 def test_worklist_shows_where_results_are(log_in: Callable[..., Client], state: DeliveryState, text: str) -> None:
@@ -88,6 +88,22 @@ def test_worklist_shows_where_results_are(log_in: Callable[..., Client], state: 
     client = log_in(Role.READER)
     assert text in client.get("/cases/").content.decode()
     assert text in client.get(f"/assessments/{delivery.result.assessment_id}/").content.decode()
+
+
+def test_line_names_each_destination() -> None:
+    """Results that went to a hospital's other systems are not said to be in the PACS; the worst comes first."""
+    first = delivered(DeliveryState.STORED)
+    for peer, state in (
+        ("charts", DeliveryState.DEAD),
+        ("ris", DeliveryState.DUE),
+        ("archive", DeliveryState.GIVEN_UP),
+    ):
+        Delivery.objects.create(result=first.result, peer=peer, state=state)
+    key = first.result.assessment_id
+    line = delivery_lines([key])[key]
+    assert line.whereabouts is Whereabouts.NOT_DELIVERED
+    words = ["not delivered to charts", "waits for ris", "delivered to pacs ("]
+    assert [part.startswith(word) for part, word in zip(line.text.split("; "), words, strict=True)] == [True] * 3
 
 
 @pytest.mark.parametrize(("search", "is_found"), [("A-99", True), ("4711", True), ("A-98", False)])

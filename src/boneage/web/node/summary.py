@@ -49,8 +49,8 @@ class DeliveryLine:
     """The line of a radiograph about its results.
 
     Attributes:
-        whereabouts: gives the colour.
-        text: the line.
+        whereabouts: the worst of all destinations, which gives the colour.
+        text: the line, with the names of the destinations.
     """
 
     whereabouts: Whereabouts
@@ -67,20 +67,56 @@ def delivery_lines(assessments: Collection[UUID]) -> dict[UUID, DeliveryLine]:
         return {}
     of_them = Delivery.objects.filter(result__assessment__in=assessments).exclude(state=DeliveryState.GIVEN_UP)
     under_way = Q(state__in=[DeliveryState.DUE, DeliveryState.SENDING])
-    rows = of_them.values_list("result__assessment").annotate(
+    rows = of_them.values_list("result__assessment", "peer").annotate(
         dead=Count("pk", filter=Q(state=DeliveryState.DEAD)),
         waiting=Count("pk", filter=under_way),
         stored=Max("stored_at"),
     )
-    return {key: _line(dead, waiting, stored) for key, dead, waiting, stored in rows}
+    destinations: dict[UUID, list[_AtDestination]] = {}
+    for key, peer, dead, waiting, stored in rows.order_by("peer"):
+        destinations.setdefault(key, []).append(_AtDestination(peer, dead, waiting, stored))
+    return {key: _line(of_it) for key, of_it in destinations.items()}
 
 
-def _line(dead: int, waiting: int, stored: datetime | None) -> DeliveryLine:
-    if dead:
-        return DeliveryLine(Whereabouts.NOT_DELIVERED, gettext("not delivered"))
-    if waiting or stored is None:
-        return DeliveryLine(Whereabouts.WAITING, gettext("waits for the PACS"))
-    return DeliveryLine(Whereabouts.DELIVERED, gettext("in PACS at %(time)s") % {"time": _time(stored)})
+@dataclass(frozen=True)
+class _AtDestination:
+    """The results of a radiograph for one destination.
+
+    Attributes:
+        name: its name in the configuration.
+        dead: number of results that failed for good.
+        waiting: number of results on their way.
+        stored: time of the last result that it stored.
+    """
+
+    name: str
+    dead: int
+    waiting: int
+    stored: datetime | None
+
+    @property
+    def whereabouts(self) -> Whereabouts:
+        if self.dead:
+            return Whereabouts.NOT_DELIVERED
+        return Whereabouts.WAITING if self.waiting or self.stored is None else Whereabouts.DELIVERED
+
+    @property
+    def label(self) -> str:
+        """Name, with the time if all results are there."""
+        if self.whereabouts is not Whereabouts.DELIVERED or self.stored is None:
+            return self.name
+        return f"{self.name} ({_time(self.stored)})"
+
+
+def _line(destinations: Sequence[_AtDestination]) -> DeliveryLine:
+    sentences = {
+        Whereabouts.NOT_DELIVERED: gettext("not delivered to %(names)s"),
+        Whereabouts.WAITING: gettext("waits for %(names)s"),
+        Whereabouts.DELIVERED: gettext("delivered to %(names)s"),
+    }
+    labels = {one: [at.label for at in destinations if at.whereabouts is one] for one in Whereabouts}
+    present = [one for one in Whereabouts if labels[one]]
+    return DeliveryLine(present[0], "; ".join(sentences[one] % {"names": ", ".join(labels[one])} for one in present))
 
 
 def _time(moment: datetime) -> str:
