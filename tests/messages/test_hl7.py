@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from boneage import words
 from boneage.messages.hl7 import escaped, oru_r01
 from boneage.messages.result import ResultSource
+from boneage.report.comparison import Decided
 from boneage.schema import AssessmentDocument
+from tests.documents import bone_documents
 from tests.messages.sources import FINAL, PRELIMINARY, document, unusable
 
 
@@ -24,7 +26,9 @@ def rows(message: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("language", words.languages())
 @pytest.mark.parametrize("source", [PRELIMINARY, FINAL, replace(PRELIMINARY, patient="", accession="")])
-@pytest.mark.parametrize("made", [document(), unusable()], ids=["usable", "unusable"])
+@pytest.mark.parametrize(
+    "made", [document(), document(bones=bone_documents()), unusable()], ids=["usable", "bones", "unusable"]
+)
 def test_oru_r01_is_valid(made: AssessmentDocument, source: ResultSource, language: str) -> None:
     """The strict parser of hl7apy accepts every message."""
     with words.use_language(language):
@@ -54,6 +58,20 @@ def test_oru_r01_unusable_number() -> None:
     (bone_age,) = [fields for fields in rows(message) if fields[2] == "NM"]
     assert (bone_age[5], bone_age[11]) == ("", "X")
     assert "94.3" not in message
+
+
+def test_oru_r01_single_bones() -> None:
+    """Each bone has an observation, as in FHIR; one that is not readable has no value, and is marked."""
+    made = document(bones=bone_documents())
+    by_code = {fields[3].split("^")[0]: fields for fields in rows(oru_r01(made, PRELIMINARY))}
+    assert any(bone.age_months is None for bone in made.bones)
+    for bone in made.bones:
+        fields = by_code[f"BABONE.{bone.name}"]
+        value = "" if bone.age_months is None else f"{round(bone.age_months, 1):g}"
+        assert (fields[5], fields[6], fields[11]) == (value, "mo^month^UCUM", "P" if value else "X")
+    corrected = replace(FINAL, decided=Decided(120.0, is_corrected=True))
+    for message in (oru_r01(made, corrected), oru_r01(unusable(), PRELIMINARY)):
+        assert not any(fields[3].startswith("BABONE") for fields in rows(message))
 
 
 @given(st.text())

@@ -6,15 +6,14 @@ Growth charts read the Observation with the code 85151-9. It is preliminary unti
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from importlib.metadata import version as version_of
 from typing import Any, Literal
 from urllib.parse import quote
 
 from boneage import words
-from boneage.messages.result import ResultSource, ResultValues, result_values
+from boneage.messages.result import ResultSource, ResultValues, bone_code, bone_label, result_values
 from boneage.report.numbers import Number
-from boneage.schema import AssessmentDocument
+from boneage.schema import AssessmentDocument, BoneDocument
 
 FhirVersion = Literal["R4B", "R5"]
 LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
@@ -161,7 +160,7 @@ def _observation(document: AssessmentDocument, source: ResultSource, values: Res
         "bodySite": _concept(SNOMED, "85562004", "Hand"),
         "method": {"text": document.method},
         "device": {"reference": f"urn:uuid:{_id(source, 'device')}"},
-        "component": [*map(_component, values.numbers), _sex(values.sex), *_bones(document, source, values)],
+        "component": [*map(_component, values.numbers), _sex(values.sex), *map(_bone, values.bones)],
     }
     if values.months is None:
         reason = _concept(f"{_TERMINOLOGY}/data-absent-reason", "error", "Error")
@@ -216,18 +215,13 @@ def _component(number: Number) -> dict[str, Any]:
     }
 
 
-def _bones(document: AssessmentDocument, source: ResultSource, values: ResultValues) -> Iterator[dict[str, Any]]:
-    """Yield a component for each single bone; none beside a corrected bone age or one that must not be used."""
-    if values.months is None or (source.decided is not None and source.decided.is_corrected):
-        return
-    for bone in document.bones:
-        display = f"Bone age by one bone or joint: {bone.name}"
-        code = _concept(PRIVATE, f"BABONE.{bone.name}", display)
-        if bone.age_months is not None:
-            yield {"code": code, "valueQuantity": _quantity(round(bone.age_months, 1), "mo")}
-        elif bone.unreadable is not None:
-            reason = _concept(f"{_TERMINOLOGY}/data-absent-reason", "error", "Error")
-            yield {"code": code, "dataAbsentReason": {**reason, "text": words.unreadable(bone.unreadable)}}
+def _bone(bone: BoneDocument) -> dict[str, Any]:
+    code = _concept(PRIVATE, bone_code(bone), bone_label(bone))
+    if bone.age_months is not None:
+        return {"code": code, "valueQuantity": _quantity(round(bone.age_months, 1), "mo")}
+    reason = _concept(f"{_TERMINOLOGY}/data-absent-reason", "error", "Error")
+    text = {} if bone.unreadable is None else {"text": words.unreadable(bone.unreadable)}
+    return {"code": code, "dataAbsentReason": {**reason, **text}}
 
 
 def _sex(code: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from textwrap import wrap
 
 from boneage.files import sha256_of
-from boneage.messages.result import ResultSource, ResultValues, result_values
+from boneage.messages.result import ResultSource, ResultValues, bone_code, bone_label, result_values
 from boneage.schema import AssessmentDocument
 
 _ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\r": " ", "\n": " "}
@@ -24,7 +24,8 @@ def oru_r01(
 ) -> str:
     r"""Return a result as an ORU^R01 message in the current language; segments end with ``\r``, text is UTF-8.
 
-    A number that must not be used is absent: its observation has the status ``X``, and the reason follows as a note.
+    A number that must not be used is absent: its observation has the status ``X``, and the reason follows as a note. A
+    single bone that is not readable has the status ``X``, too.
     Equal messages have equal control identifiers (MSH-10), by which a receiver recognises one that is sent again.
 
     Args:
@@ -69,6 +70,10 @@ def _obx(source: ResultSource, values: ResultValues) -> Iterator[str]:
     for number in values.numbers:
         name = f"{number.code}^{escaped(number.name)}^99BONEAGE"
         rows.append(("NM", name, f"{number.value:g}", _UNITS[number.unit], "", ""))
+    for bone in values.bones:
+        name = f"{bone_code(bone)}^{escaped(bone_label(bone))}^99BONEAGE"
+        age = "" if bone.age_months is None else f"{round(bone.age_months, 1):g}"
+        rows.append(("NM", name, age, _UNITS["mo"], "", ""))
     texts = [*values.content.report_text, *(one for group in values.content.warnings for one in group.sentences)]
     texts += values.content.notice
     lines = [line for text in texts for line in wrap(text, _LONGEST_LINE)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
@@ -10,10 +11,13 @@ from boneage.clinical.change import SerialReading
 from boneage.report.comparison import Decided, counted_months
 from boneage.report.content import ReportContent, clinical_of, report_content
 from boneage.report.numbers import Number, result_numbers
-from boneage.schema import AssessmentDocument, ClinicalDocument
+from boneage.schema import AssessmentDocument, BoneDocument, ClinicalDocument
 
 Interpretation = Literal["L", "N", "H", "IND"]
 """Code of HL7 table 0078: below, within or above the normal range, or undetermined for a borderline class."""
+
+BONE_AGE_BY_BONE = "BABONE"
+"""Code of the bone age by a single bone, to which a message adds the bone's name."""
 
 _INTERPRETATIONS: dict[str, Interpretation] = {"delayed": "L", "normal": "N", "advanced": "H", "borderline": "IND"}
 
@@ -77,6 +81,8 @@ class ResultValues:
         interpretation: class of the bone age; None if it was withheld.
         determination: the same as the schema's code.
         numbers: the other numbers.
+        bones: single bones with a bone age or the reason why they have none; none beside a corrected bone age, or one
+            that must not be used.
         sex: ``F`` or ``M``, by which the radiograph was read.
         study_date: date of the study, if the file states it.
         content: words in the current language.
@@ -88,6 +94,7 @@ class ResultValues:
     interpretation: Interpretation | None
     determination: str
     numbers: tuple[Number, ...]
+    bones: tuple[BoneDocument, ...]
     sex: str
     study_date: date | None
     content: ReportContent
@@ -113,8 +120,23 @@ def result_values(document: AssessmentDocument, source: ResultSource) -> ResultV
         interpretation=None if clinical.determination is None else _INTERPRETATIONS[clinical.determination],
         determination=clinical.determination or "",
         numbers=() if content.is_void else tuple(result_numbers(document, clinical, decided)),
+        bones=() if content.is_void or (decided is not None and decided.is_corrected) else _stated(document.bones),
         sex=document.sex,
         study_date=document.facts.study_date,
         content=content,
         clinical=clinical,
     )
+
+
+def _stated(bones: Iterable[BoneDocument]) -> tuple[BoneDocument, ...]:
+    return tuple(bone for bone in bones if bone.age_months is not None or bone.unreadable is not None)
+
+
+def bone_code(bone: BoneDocument) -> str:
+    """Return the code of a single bone's age in the private scheme of codes."""
+    return f"{BONE_AGE_BY_BONE}.{bone.name}"
+
+
+def bone_label(bone: BoneDocument) -> str:
+    """Return the name that belongs to `bone_code`."""
+    return f"Bone age by one bone or joint: {bone.name}"
