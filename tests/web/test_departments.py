@@ -314,12 +314,42 @@ def submitted(user: User, **fields: str) -> RadiographForm:
 
 
 def test_upload_takes_department_of_user(two: None, member: Callable[..., User]) -> None:
-    """A user of one department need not choose, and cannot choose another one."""
-    form = submitted(member("trauma"), department="paediatrics")
+    """A user of one department need not name it."""
+    form = submitted(member("trauma"))
     assert form.is_valid()
     assessment = form.submit(user=None)
     assert assessment.case is not None
     assert (assessment.department, assessment.case.department) == ("trauma", "trauma")
+
+
+@pytest.mark.parametrize(
+    ("own", "stated", "status"),
+    [
+        (["trauma"], "trauma", 202),
+        (["trauma"], "paediatrics", 422),
+        (["trauma"], "cardiology", 422),
+        ([], "trauma", 422),
+        (["trauma", "paediatrics"], "paediatrics", 202),
+    ],
+)
+def test_api_rejects_foreign_department(
+    two: None, member: Callable[..., User], own: list[str], stated: str, status: int
+) -> None:
+    """A department that the user does not belong to is never replaced silently by another one."""
+    token = ApiToken.issue(member(*own), "submitter")[1]
+    data = {"sex": "F", "department": stated, "radiograph": SimpleUploadedFile("radiograph.png", sample_png())}
+    answer = Client().post("/api/assessments", data, headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == status
+    if status == 422:
+        assert "department_invalid" in answer.content.decode()
+    assert Assessment.objects.filter(department=stated).exists() == (status == 202)
+
+
+def test_page_offers_departments_to_users_of_several(two: None, member: Callable[..., User]) -> None:
+    """The page has the choice for users who belong to several departments only."""
+    for user, is_offered in ((member("trauma"), False), (member("trauma", "paediatrics"), True)):
+        page = client_of(user).get("/").content.decode()
+        assert ('name="department"' in page) == is_offered
 
 
 def test_upload_asks_user_of_several_departments(two: None, member: Callable[..., User]) -> None:

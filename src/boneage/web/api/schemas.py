@@ -91,8 +91,8 @@ class Submission(BaseModel):
     )
     department: str | None = Field(
         None,
-        description="Name of the department that sees the radiograph. Needed from a user of several departments, and "
-        "ignored in an installation without departments.",
+        description="Name of the department that sees the radiograph, one of the user's. Needed from a user of several "
+        "departments, and ignored in an installation without departments.",
     )
     note: str | None = Field(None, max_length=2000, pattern=WITHOUT_NUL, description="Free text.")
 

@@ -66,6 +66,9 @@ class RadiographForm(forms.Form):
         *args: those of a form.
         user: the user, whose departments are offered; None in the mode ``open``.
         **kwargs: those of a form.
+
+    Attributes:
+        offers_departments: the user belongs to several departments, and chooses one.
     """
 
     radiograph = forms.FileField(
@@ -117,25 +120,27 @@ class RadiographForm(forms.Form):
         super().__init__(*args, **kwargs)
         if configuration().is_open:
             del self.fields["reference"]
-        self._department = NO_DEPARTMENT
-        self._offer_departments([NO_DEPARTMENT] if user is None else user.own_departments)
+        names = [NO_DEPARTMENT] if user is None else user.own_departments
+        self.offers_departments = len(names) > 1
+        self._department = NO_DEPARTMENT if self.offers_departments else names[0]
+        self._limit_departments(names)
 
-    def _offer_departments(self, names: list[str]) -> None:
-        """Let the user choose among several departments; a single one needs no choice."""
-        if len(names) == 1:
-            self._department = names[0]
+    def _limit_departments(self, names: list[str]) -> None:
+        """Let the user state a department of their own only. It may be left out if there is a single one."""
+        departments = configuration().department_list
+        if not departments:
             del self.fields["department"]
             return
-        label = configuration().department_list.label
         field = cast(forms.ChoiceField, self.fields["department"])
-        field.required = NO_DEPARTMENT not in names
+        field.required = NO_DEPARTMENT not in names and self.offers_departments
         empty = "" if field.required else _("No department")
-        field.choices = [(NO_DEPARTMENT, empty), *((name, label(name)) for name in names if name != NO_DEPARTMENT)]
+        own = [(name, departments.label(name)) for name in names if name != NO_DEPARTMENT]
+        field.choices = [(NO_DEPARTMENT, empty), *own]
 
     @property
     def chosen_department(self) -> str:
         """Name of the department of the radiograph, of a form whose fields were cleaned."""
-        return str(self.cleaned_data.get("department", self._department))
+        return str(self.cleaned_data.get("department") or self._department)
 
     def clean_reference(self) -> str:
         """Return the reference in the form in which references are compared.
