@@ -19,6 +19,7 @@ from tests.program_runs import boneage, error_of
         [".", "--auth", __file__],
         [".", "--address", "tls://node:8786", "--workers", "2"],
         [".", "--from", "1.2.2010"],
+        [".", "--from", "2010-02-02", "--to", "2010-02-01"],
     ],
 )
 def test_contradicting_options_are_usage_errors(tmp_path: Path, arguments: list[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from boneage.cli import cli
+from boneage.commands.doctor import _extras
 from boneage.errors import BundleError
 from tests.bundles import tiny_bundle
 
@@ -25,6 +27,16 @@ def test_doctor_of_this_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Bundle fast" in done.output
     assert "Setting BONEAGE_MOOD: unknown" in done.output
     assert done.output.endswith("Everything works.\n")
+
+
+def test_doctor_lists_every_extra() -> None:
+    """A new extra of the project is listed without being named here; a package that is missing is named."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: len(packages) for name, packages in project["optional-dependencies"].items() if name != "dev"}
+    assert {name: len(packages) for name, packages in _extras().items()} == extras
+    assert {"archive", "codecs"} <= set(extras)
+    output = run("--bundle", "fast").output
+    assert all(f"Extra {name}: " in output for name in extras)
 
 
 def test_doctor_of_damaged_bundle(tmp_path: Path) -> None:

@@ -64,7 +64,10 @@ Exit codes:
     help="File with the key of the pseudonyms; made if it is missing. [default: OUT.salt, beside the folder]",
 )
 @click.option(
-    "--identifiers", is_flag=True, help="Write names of files, identifiers, UIDs and dates as they are. Mind the law."
+    "--identifiers",
+    is_flag=True,
+    help="Write personal data instead of pseudonyms: names of files, Patient ID, UIDs, accession number, study date,"
+    " birth date and number of the device. Whoever gets the tables can then tell who the patients are.",
 )
 @click.option(
     "--thumbnails", is_flag=True, help="Keep a small picture of every radiograph, with the outline of the hand."
@@ -124,6 +127,8 @@ def archive(  # click passes options by name
         raise click.UsageError("--auth belongs to --dicomweb.")
     if address is not None and workers is not None:
         raise click.UsageError("--workers starts processes on this machine, and --address uses others: give one.")
+    if first is not None and last is not None and last < first:
+        raise click.UsageError("--to must not be before --from.")
     selection = Selection(tuple(one.upper() for one in modality), tuple(one.upper() for one in body_part), first, last)
     salt = salt or out.absolute().with_name(f"{out.absolute().name}.salt")
     if salt.absolute().is_relative_to(out.absolute()):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import click
@@ -16,13 +17,10 @@ FARTHEST_MONTHS = 12.0
 """Largest difference of its estimate from its age, months; the shipped bundles differ by 1 to 5."""
 
 _PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "pydicom", "pyjpegls", "babel", "click")
-_EXTRAS = {
-    "train": ("torch", "lightning", "onnx", "matplotlib"),
-    "plot": ("matplotlib",),
-    "web": ("Django", "granian", "reportlab", "psycopg"),
-    "pacs": ("highdicom", "pynetdicom"),
-}
-"""Packages by which an extra is recognised."""
+_DEVELOPMENT = "dev"
+"""Extra for work on the program itself, which is not listed."""
+_NEEDED_BY = re.compile(r"""(?P<name>[\w.-]+)[^;]*;.*\bextra\s*==\s*['"](?P<extra>[\w.-]+)['"]""")
+"""Requirement of an extra as package metadata has it: ``torch>=2.10; extra == "train"``."""
 _FEATURES = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "sve")
 """Vector instructions that ONNX Runtime uses, as Linux names them."""
 
@@ -38,7 +36,7 @@ def doctor(bundle: str) -> None:
     click.echo(f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {platform.machine()}")
     click.echo(f"Processor: {cores()} cores, {', '.join(_features()) or 'vector instructions unknown'}")
     click.echo("Packages: " + ", ".join(f"{name} {_version(name) or 'missing'}" for name in _PACKAGES))
-    for extra, names in _EXTRAS.items():
+    for extra, names in _extras().items():
         missing = [name for name in names if _version(name) is None]
         state = f"not installed (missing: {', '.join(missing)})" if missing else "installed"
         click.echo(f"Extra {extra}: {state}")
@@ -46,6 +44,16 @@ def doctor(bundle: str) -> None:
     _check_bundle(bundle)
     _assess_plate(bundle)
     click.echo("Everything works.")
+
+
+def _extras() -> dict[str, list[str]]:
+    """Return the extras by the metadata of the installed package, with the names of their packages."""
+    extras: dict[str, list[str]] = {}
+    for requirement in requires("boneage") or []:
+        needed = _NEEDED_BY.match(requirement)
+        if needed is not None and needed["extra"] != _DEVELOPMENT:
+            extras.setdefault(needed["extra"], []).append(needed["name"])
+    return extras
 
 
 def _version(package: str) -> str | None:

@@ -323,3 +323,13 @@ def test_query_ignores_invalid_fields(fields: dict[str, str]) -> None:
     form = FilterForm({**fields, "mine": "on"})
     assert WorklistQuery.of(form, "") == WorklistQuery(mine=True)
     assert list(form.errors) == list(fields)
+
+
+@given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.dates(date(2000, 1, 1), date(2100, 1, 1)))
+def test_query_reports_reversed_days(first: date, last: date) -> None:
+    """A range that ends before it begins is reported, and no table is empty without a reason."""
+    form = FilterForm({"since": first.isoformat(), "until": last.isoformat()})
+    query = WorklistQuery.of(form, "")
+    codes = [error["code"] for error in form.errors.get_json_data().get("until", [])]
+    assert codes == (["days_reversed"] if last < first else [])
+    assert (query.since, query.until) == (first, None if last < first else last)

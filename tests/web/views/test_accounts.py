@@ -471,6 +471,7 @@ def test_audit_page_order_and_filter(clinic: None, log_in: Callable[..., Client]
     assert len(shown(client, since="2024-03-01")) == 3
     for wrong in (
         {"since": "yesterday"},
+        {"since": "2024-03-01", "until": "2024-02-29"},
         {"object": "Smith, J."},
         {"action": "nonsense"},
         {"before": "0"},

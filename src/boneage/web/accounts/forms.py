@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from boneage.web.accounts import login_guard, second_factor
 from boneage.web.accounts.audit import TITLES, Action, record
 from boneage.web.accounts.users import MOST_TOKENS, AccountError, is_expired
+from boneage.web.day_range import DayRangeForm
 from boneage.web.models import TOKEN_DAYS, ApiToken, Role, Scope, User, configuration
 from boneage.web.user_names import NAME_LENGTH
 
@@ -227,7 +228,7 @@ _NAMES = {"list": "users", "autocomplete": "off"}
 _ACTIONS = [("", _("All")), *((key.value, text) for key, text in TITLES.items())]
 
 
-class AuditFilter(forms.Form):
+class AuditFilter(DayRangeForm):
     """Filter for audit events. It holds nothing that identifies a patient, so that it may be part of a URL."""
 
     user = forms.CharField(label=_("User"), required=False, max_length=NAME_LENGTH, widget=forms.TextInput(_NAMES))

@@ -41,6 +41,7 @@ from boneage.schema import DeterminationCode, WithheldCode
 from boneage.severity import Severity
 from boneage.web.accounts.access import assessments
 from boneage.web.chronological_age import FIRST_DAY, midnight, midnight_after
+from boneage.web.day_range import DayRangeForm
 from boneage.web.models import SEXES, Assessment, Decision, State, User, Verdict, configuration
 from boneage.web.models import Case as Child
 
@@ -146,7 +147,7 @@ def next_sort(column: str, sort: str) -> str:
     return column if sort.startswith("-") else f"-{column}"
 
 
-class FilterForm(forms.Form):
+class FilterForm(DayRangeForm):
     """Filter of the worklist. Every field is optional."""
 
     search = forms.CharField(max_length=200, required=False, label=_("Search references, notes and file names"))
