@@ -1,4 +1,4 @@
-"""Whether somebody listens at an address of this machine, found out without a connection."""
+"""Addresses of this machine, and the programs that listen there."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_worklist_shows_where_results_are(log_in: Callable[..., Client], state: 
 
 
 def test_line_names_each_destination() -> None:
-    """Results that went to a hospital's other systems are not said to be in the PACS; the worst comes first."""
+    """Results that went to a hospital's other systems are not reported to be in the PACS; the worst comes first."""
     first = delivered(DeliveryState.STORED)
     for peer, state in (
         ("charts", DeliveryState.DEAD),
