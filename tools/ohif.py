@@ -27,8 +27,8 @@ from boneage.dicom.plate import plate_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are not installed
 
+from tests.chromium import CHROMIUM
 from tests.node.orthanc import Orthanc, free_port, running_orthanc
-from tests.web.browser.conftest import CHROMIUM
 
 PLATE = "F-132"
 DICOM_WEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"

@@ -18,7 +18,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are not installed
 
-from tests.web.browser.conftest import CHROMIUM, serve
+from tests.chromium import CHROMIUM
+from tests.web.browser.conftest import serve
 from tests.web.browser.drawn_radiographs import dicom
 from tests.web.browser.test_open import RESULT
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from urllib.parse import urljoin
 
 import pytest
+from playwright.sync_api import expect
+
+from tests.chromium import chromium
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +38,35 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_search_finds(site: Path, words: str) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     assert any(words in entry["title"] + entry["text"] for entry in index["docs"])
+
+
+@pytest.fixture(scope="module")
+def served(site: Path) -> Iterator[str]:
+    """The address of the site, served by HTTP as its search needs it."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_search_of_a_browser_finds(served: str) -> None:
+    """Whoever types a word into the page's search gets results, and the page of the first one has the word."""
+    with chromium() as browser:
+        page = browser.new_page()
+        for words in ("SDS", "DICOM", "fine-tune"):
+            page.goto(f"{served}/index.html")
+            page.get_by_role("textbox", name="Search").fill(words)
+            first = page.locator(".md-search-result__item a.md-search-result__link").first
+            expect(first).to_be_visible(timeout=30_000)
+            address = first.get_attribute("href")
+            assert address
+            page.goto(urljoin(page.url, address))
+            expect(page.locator("article")).to_contain_text(re.compile(re.escape(words), re.IGNORECASE))
 
 
 def test_site_needs_no_other_host(site: Path) -> None:
