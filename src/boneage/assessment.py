@@ -33,7 +33,7 @@ from boneage.file_names import printable_name
 from boneage.files import sha256_of
 from boneage.geometry import Transform
 from boneage.hand.document import hand_document
-from boneage.hand.registration import REGION_TITLES, Hand, Region
+from boneage.hand.registration import BOXES, REGION_TITLES, Hand, Region
 from boneage.hand.views import view_transform
 from boneage.preparation import PreparedRadiograph, StepClock, needs_hand
 from boneage.presentation import Presentation
@@ -115,6 +115,11 @@ class Assessment(Presentation):
     def regions(self) -> tuple[Region, ...]:
         """Regions that the networks read, each once; single bones are none."""
         return tuple(dict.fromkeys(one.spec.region for one in self.activations if one.spec.region != "bones"))
+
+    @property
+    def boxed_regions(self) -> tuple[Region, ...]:
+        """Regions that the networks read and that have a box on the hand, which the whole radiograph has not."""
+        return tuple(region for region in self.regions if region in BOXES)
 
     @property
     def radiograph_to_picture(self) -> Transform:

@@ -296,15 +296,20 @@ def overlay(picture: NDArray[np.uint8], heat: HeatMap, *, scale_bar: bool = True
 
 
 def mark_hand(
-    picture: NDArray[np.uint8], hand: Hand, radiograph_to_picture: Transform, regions: Sequence[Region] = ()
+    picture: NDArray[np.uint8],
+    hand: Hand,
+    radiograph_to_picture: Transform,
+    regions: Sequence[Region] = (),
+    tiles: Sequence[Sequence[tuple[float, float]]] = (),
 ) -> NDArray[np.uint8]:
-    """Draw the outline of the hand's mask, its key points and the boxes of regions in thin lines.
+    """Draw the outline of the hand's mask, its key points, and the boxes of regions and tiles in thin lines.
 
     Args:
         picture: Radiograph or a picture made from it, uint8 (h, w) or RGB (h, w, 3); it is not changed.
         hand: Hand on the radiograph.
         radiograph_to_picture: Transform from the radiograph's coordinates to the picture's.
         regions: Regions whose boxes are drawn; the whole radiograph has none.
+        tiles: Corners of the tiles of single bones on the radiograph, pixels.
 
     Returns:
         RGB picture, uint8 (h, w, 3).
@@ -319,6 +324,9 @@ def mark_hand(
     for region in dict.fromkeys(regions):
         if region in BOXES:
             _draw_box(drawn, region, hand.radiograph_to_frame.inverse().then(radiograph_to_picture), thickness)
+    for corners in tiles:
+        outline = _fixed(radiograph_to_picture.points(np.asarray(corners, np.float64)))
+        cv2.polylines(drawn, [outline], True, _INK, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     radius = round(5 * thickness * 2**_SUBPIXEL_BITS)
     for x, y in _fixed(radiograph_to_picture.points(hand.points_xy)):
         cv2.circle(drawn, (int(x), int(y)), radius, _POINT_COLOUR, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)

@@ -28,6 +28,7 @@ from boneage.report.folder_index import (
 from boneage.report.report import Rejected, write_files, write_rejection
 from boneage.words import languages, use_language
 from tests.bundles import tiny_bundle
+from tests.chromium import chromium
 
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 HOSTILE = """<img src=x onerror=alert(1)> "&' #%41?\u202e\udcff"""
@@ -174,3 +175,20 @@ def test_write_index_replaces_only_its_own(folder: Path) -> None:
 def test_write_index_of_an_empty_folder(tmp_path: Path) -> None:
     write_index(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_index_fits_a_phone(folder: Path) -> None:
+    """On a screen of 390 pixels nothing lies beyond the edge, and each number has its label."""
+    write_index(folder)
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto((folder / INDEX_NAME).as_uri())
+        beyond = page.evaluate(
+            "() => [...document.querySelectorAll('body *')].filter("
+            "one => one.getBoundingClientRect().right > innerWidth).map(one => one.outerHTML)"
+        )
+        assert beyond == []
+        label = "getComputedStyle(document.querySelector('td.age:not(.rejected)'), '::before').content"
+        assert "Bone age" in page.evaluate(label)
+        page.set_viewport_size({"width": 1200, "height": 844})
+        assert page.evaluate(label) == "none"

@@ -461,8 +461,15 @@ def test_outline_drawn_unless_disabled() -> None:
     # The mask's border, on a picture at 0.32: rows 600 to 1400 and columns 200 to 1300 of the radiograph.
     assert (rows.min(), rows.max()) == pytest.approx((192, 448), abs=8)
     assert (columns.min(), columns.max()) == pytest.approx((64, 416), abs=8)
-    assert "Lines: outline, key points and regions" in Page(page(result)).words
+    assert "Lines: outline and key points of the hand" in Page(page(result)).words
     assert "Lines" not in Page(page(result, outline=False)).words
+
+
+def test_page_names_regions_only_if_they_are_read() -> None:
+    """The caption names the boxes of regions for networks that read regions of the hand."""
+    read = replace(activation(np.ones((8, 8), np.float32)), spec=ViewSpec("A", 8, 8, "hand"))
+    words = Page(page(assessment(hand=hand(), activations=(read,)))).words
+    assert "Lines: outline, key points and regions of the hand" in words
 
 
 def test_page_without_heat_map_shows_outline() -> None:

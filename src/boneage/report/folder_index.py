@@ -173,6 +173,8 @@ _HEADS = (
     (marked("Warnings"), True),
 )
 """Heads of the columns, and True for those whose keys are numbers."""
+_LABELS = {"chronological": "Chronological age", "age": "Bone age", "sds": "SDS"}
+"""Heads that are repeated in cells of a narrow screen, by the kind of the cell."""
 
 
 def _heads() -> Iterator[str]:
@@ -272,7 +274,9 @@ def _warning(document: WarningDocument) -> str:
 
 
 def _cell(kind: str, key: str | float | None, content: str) -> str:
-    return f'<td class="{kind}" data-key="{"" if key is None else escape(str(key))}">{content}</td>'
+    """Return a cell. On a narrow screen, where cells stand below each other, numbers have the head as a label."""
+    label = f' data-label="{escape(gettext(_LABELS[kind]))}"' if kind in _LABELS and content else ""
+    return f'<td class="{kind}" data-key="{"" if key is None else escape(str(key))}"{label}>{content}</td>'
 
 
 def _address(stem: str, suffix: str) -> str:

@@ -126,7 +126,7 @@ def _pictures_html(assessed: Assessed, evidence: Evidence, outline: bool) -> str
         if readings[0].hand is not None and outline:
             outlined = _data_uri(_marked(readings[0], readings[0].picture, outline))
             alternative = gettext("The radiograph with the outline of the hand")
-            figures.append(_figure(outlined, alternative, gettext(_LINES)))
+            figures.append(_figure(outlined, alternative, _lines(readings[0])))
         figures.append(f"<p>{escape(gettext(_NO_MAP[evidence]))}</p>")
     return "\n".join(figures)
 
@@ -136,8 +136,12 @@ def _map_figure(reading: Assessment, heat: HeatMap, evidence: Evidence, outline:
     tinted = _marked(reading, overlay(reading.picture, heat, scale_bar=False), outline)
     captions = [words.heat_map(evidence)]
     captions += [words.sex(reading.sex)] if names_sex else []
-    captions += [gettext(_LINES)] if reading.hand is not None and outline else []
+    captions += [_lines(reading)] if reading.hand is not None and outline else []
     return _figure(_data_uri(tinted), gettext("The radiograph with the heat map"), " · ".join(captions), _scale_html())
+
+
+def _lines(reading: Assessment) -> str:
+    return gettext(_LINES if reading.boxed_regions else _LINES_WITHOUT_REGIONS)
 
 
 def _figure(uri: str, alternative: str, caption: str, below: str = "") -> str:
@@ -160,6 +164,8 @@ _BY_HAND = (marked("Reader's bone age"), marked("Reason, if it differs"), marked
 """Terms that a reader fills in by hand on the printed page."""
 
 _LINES = marked("Lines: outline, key points and regions of the hand")
+_LINES_WITHOUT_REGIONS = marked("Lines: outline and key points of the hand")
+"""Caption for a bundle that reads single bones or the whole radiograph only."""
 
 _NO_MAP: dict[Evidence, str] = {
     "both": marked("There is no heat map: no place of the radiograph influenced the estimate."),

@@ -239,6 +239,20 @@ a { color: var(--accent); }
 .info { color: var(--soft); }
 footer { color: var(--soft); font-size: 13px; }
 footer b { color: var(--ink); }
+@media screen and (max-width: 640px) {
+  .table, tbody { overflow-x: visible; }
+  table, thead, tbody { display: block; }
+  thead tr { display: flex; flex-wrap: wrap; gap: 4px 14px; padding-bottom: 8px; border-bottom: 1px solid var(--line); }
+  thead td { display: none; }
+  thead th { padding: 0; border: 0; }
+  tbody tr { display: grid; grid-template-columns: 78px minmax(0, 1fr); column-gap: 14px; padding: 10px 0;
+    border-bottom: 1px solid var(--line); align-content: start; }
+  tbody td { grid-column: 2; padding: 0 0 4px; border: 0; min-width: 0 !important; }
+  tbody td.picture { grid-column: 1; grid-row: 1 / span 7; width: auto; }
+  tbody td:not(.picture):empty { display: none; }
+  td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-size: 13px; }
+  td[data-label] p:first-child { display: inline; }
+}
 @page { size: A4 landscape; margin: 12mm; }
 @media print { :root { color-scheme: light; } main { max-width: none; padding: 0; } table { font-size: 9pt; }
   tr { break-inside: avoid; } th button::after { content: none; } }

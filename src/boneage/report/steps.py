@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -30,8 +30,9 @@ from boneage.explain import (
 )
 from boneage.files import atomic_write
 from boneage.geometry import Transform, sample
+from boneage.hand.bones import BONES, TILE_COLUMNS, TILE_ROWS, cut_bones, tile_corner, tile_to_radiograph
 from boneage.hand.mask import THRESHOLD
-from boneage.hand.registration import BOXES, FRAME_HEIGHT, FRAME_WIDTH, HAND_REGIONS, Hand
+from boneage.hand.registration import FRAME_HEIGHT, FRAME_WIDTH, Hand
 from boneage.hand.search import HandNetworks
 from boneage.hand.views import GreyScale, ViewSpec, cut_view, mask_through, measure_grey, view_transform
 from boneage.words import region_in_words
@@ -43,9 +44,6 @@ SHEET_NAME = "steps.png"
 
 _FRAME_ZOOM = 0.5
 """Scale of the drawn registered frame, pixels of the picture for one of the frame's."""
-
-_VIEW_ZOOM = 0.25
-"""Scale of a drawn region that no network of the bundle reads."""
 
 _VIEW_SIDE = 640
 """Longest side to which small views are enlarged, pixels."""
@@ -143,7 +141,7 @@ def draw_steps(pixels: NDArray[np.float32], assessment: Assessment, evidence: Ev
     return [
         draw_original(pixels),
         draw_mask(pixels, hand),
-        *_draw_normalised(pixels, hand),
+        *_draw_normalised(pixels, hand, assessment),
         *views,
         *_draw_maps(assessment, hand, drawn, evidence),
         Step("map", "where the networks looked", whole),
@@ -205,8 +203,10 @@ def _tile(number: int, step: Step) -> NDArray[np.uint8]:
 # --- the hand, normalised and registered ------------------------------------------------------------------------------
 
 
-def _draw_normalised(pixels: NDArray[np.float32], hand: Hand) -> Iterator[Step]:
-    """Draw the masked hand on the grey scale of its own levels: on the radiograph, and in the frame with regions."""
+def _draw_normalised(pixels: NDArray[np.float32], hand: Hand, assessment: Assessment) -> Iterator[Step]:
+    """Draw the masked hand on the grey scale of its own levels: on the radiograph, and in the frame with what is read
+    of it.
+    """
     grey = measure_grey(pixels, "hand", hand)
     height, width = display_size((pixels.shape[0], pixels.shape[1]))
     radiograph_to_picture = Transform.scale(width / pixels.shape[1], height / pixels.shape[0])
@@ -216,9 +216,10 @@ def _draw_normalised(pixels: NDArray[np.float32], hand: Hand) -> Iterator[Step]:
     radiograph_to_drawn = hand.radiograph_to_frame.then(Transform.scale(_FRAME_ZOOM))
     shape = (round(FRAME_HEIGHT * _FRAME_ZOOM), round(FRAME_WIDTH * _FRAME_ZOOM))
     registered = _masked(pixels, hand, grey, radiograph_to_drawn, shape)
-    yield Step(
-        "registered", "registered, with the regions", mark_hand(registered, hand, radiograph_to_drawn, HAND_REGIONS)
-    )
+    tiles = [one.corners_xy for one in assessment.bones]
+    marked = mark_hand(registered, hand, radiograph_to_drawn, assessment.regions, tiles)
+    parts = ["regions"] * bool(assessment.boxed_regions) + ["tiles of bones"] * bool(assessment.bones)
+    yield Step("registered", f"registered, with {' and '.join(parts)}" if parts else "registered", marked)
 
 
 def _masked(
@@ -240,54 +241,69 @@ def _as_picture(above_low: NDArray[np.float32], grey: GreyScale) -> NDArray[np.u
 
 
 def _draw_views(pixels: NDArray[np.float32], assessment: Assessment, hand: Hand) -> Iterator[Step]:
-    """Draw every view that a network reads, and those of the hand's regions that none does."""
-    for key, spec, is_read in _views(assessment):
+    """Draw every view that a network reads. Single bones are tiles of one view."""
+    for key, spec in _views(assessment):
         grey = measure_grey(pixels, spec.grey, hand)
-        view = cut_view(pixels, spec, hand=hand, grey=grey)
+        if spec.region == "bones":
+            view = cut_bones(pixels, spec, hand, grey).view
+        else:
+            view = cut_view(pixels, spec, hand=hand, grey=grey)
         levels = view * np.float32(grey.spread) + np.float32(grey.mean)
         picture = _enlarged(_as_picture(levels - np.float32(grey.low), grey))
-        size = f", {spec.height} x {spec.width}" if is_read else " (read by no network)"
-        yield Step(f"view_{key}", region_in_words(spec.region) + size, picture)
+        yield Step(f"view_{key}", f"{region_in_words(spec.region)}, {spec.height} x {spec.width}", picture)
 
 
-def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec, bool]]:
-    """Yield views with a name of their own, and True for those that a network reads. Tiles of bones are left out."""
-    specs = list(dict.fromkeys(one.spec for one in assessment.activations if one.spec.region != "bones"))
+def _views(assessment: Assessment) -> Iterator[tuple[str, ViewSpec]]:
+    """Yield the views that networks read, each with a name of its own."""
+    specs = list(dict.fromkeys(_whole_view(one.spec) for one in assessment.activations))
     counts: dict[str, int] = {}
     for spec in sorted(specs, key=lambda one: one.region):
         counts[spec.region] = counts.get(spec.region, 0) + 1
         number = counts[spec.region]
-        yield spec.region if number == 1 else f"{spec.region}_{number}", spec, True
-    for region in HAND_REGIONS:
-        if region not in counts:
-            box = BOXES[region]
-            height, width = round(box.height * _VIEW_ZOOM), round(box.width * _VIEW_ZOOM)
-            yield region, ViewSpec(region, height, width, "hand"), False
+        yield spec.region if number == 1 else f"{spec.region}_{number}", spec
+
+
+def _whole_view(spec: ViewSpec) -> ViewSpec:
+    """Return the view of an activation: its own, or that of all bones for the tile of a single one."""
+    if spec.region != "bones":
+        return spec
+    return replace(spec, height=spec.height * TILE_ROWS, width=spec.width * TILE_COLUMNS)
 
 
 def _draw_maps(
     assessment: Assessment, hand: Hand, drawn: dict[str, NDArray[np.uint8]], evidence: Evidence
 ) -> Iterator[Step]:
     """Draw the map of each view that a network reads, on its blanked surroundings, too."""
-    for key, spec, is_read in _views(assessment):
-        if is_read:
-            radiograph_to_view = view_transform(assessment.radiograph_shape, spec, hand)
-            activations = [one for one in assessment.activations if one.spec == spec]
-            tinted = _tinted(drawn[key], activations, radiograph_to_view, evidence)
-            yield Step(f"map_{key}", f"map of {region_in_words(spec.region)}", tinted)
+    for key, spec in _views(assessment):
+        activations = [one for one in assessment.activations if _whole_view(one.spec) == spec]
+        placed = [(one, _place(one, spec, hand, assessment.radiograph_shape)) for one in activations]
+        yield Step(f"map_{key}", f"map of {region_in_words(spec.region)}", _tinted(drawn[key], spec, placed, evidence))
+
+
+def _place(one: ViewActivation, spec: ViewSpec, hand: Hand, radiograph_shape: tuple[int, int]) -> Transform:
+    """Return the transform from the coordinates of an activation to those of the view on which it was made."""
+    if spec.region != "bones":
+        return one.view_to_radiograph.then(view_transform(radiograph_shape, spec, hand))
+    for index in range(len(BONES)):
+        row, column = tile_corner(index, spec)
+        to_view = Transform.shift(column, row)
+        if to_view.then(tile_to_radiograph(hand, index, spec)) == one.view_to_radiograph:
+            return to_view
+    raise ValueError("an activation of a single bone lies on no tile")
 
 
 def _tinted(
-    picture: NDArray[np.uint8], activations: Sequence[ViewActivation], radiograph_to_view: Transform, evidence: Evidence
+    picture: NDArray[np.uint8],
+    spec: ViewSpec,
+    placed: Sequence[tuple[ViewActivation, Transform]],
+    evidence: Evidence,
 ) -> NDArray[np.uint8]:
     """Return a view's picture (h, w) under the mean of the maps that were made on it."""
-    spec = activations[0].spec
     view_to_picture = Transform.scale(picture.shape[1] / spec.width, picture.shape[0] / spec.height)
     shape = (picture.shape[0], picture.shape[1])
     months = np.zeros(shape, np.float32)
-    for one in activations:
-        to_picture = one.view_to_radiograph.then(radiograph_to_view).then(view_to_picture)
-        months += np.float32(one.share) * paint(one.grid, shape, to_picture, spec, one.cells)
+    for one, to_view in placed:
+        months += np.float32(one.share) * paint(one.grid, shape, to_view.then(view_to_picture), one.spec, one.cells)
     return overlay(picture, HeatMap.of(months, evidence), scale_bar=False)
 
 
