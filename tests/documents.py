@@ -34,6 +34,7 @@ def bone_documents() -> tuple[BoneDocument, ...]:
             weight=0.0556,
             unreadable="implausible" if bone.name == "carpals" else None,
             corners=((10.0, 20.0), (60.0, 20.0), (60.0, 70.0), (10.0, 70.0)),
+            outlines=() if bone.name == "carpals" else (((20.0, 30.0), (40.5, 30.0), (30.0, 45.0)),),
         )
         for place, bone in enumerate(BONES)
     )

@@ -389,6 +389,7 @@ def _read(
     # Steps that do not wait for one another run at the same time, in the threads of the bundle.
     of_pixels = opened.start(lambda: _pixel_warnings(prepared))
     of_quality = opened.start(lambda: prepared.quality)
+    of_outlines = opened.start(lambda: prepared.outlines)
     members, cut_off = prepared.shown(opened.members_for(sex))
     with clock.step("cut"):
         views = prepared.views(members)
@@ -398,7 +399,7 @@ def _read(
     with clock.step("run"):
         runs = {member.name: opened.start(partial(opened.run, member, views[member.view], sex)) for member in members}
         outputs = {name: run.result() for name, run in runs.items()}
-        quality = of_quality.result()
+        quality, outlines = of_quality.result(), of_outlines.result()
     with clock.step("combine"):
         by_region = region_ages({name: output.age_months for name, output in outputs.items()}, manifest)
         left_out = lone_region(by_region, manifest)
@@ -406,7 +407,7 @@ def _read(
         estimate = combine({member.name: outputs[member.name] for member in used}, manifest, sex=sex)
         weighed = [replace(one, weight=weight) for one in used if (weight := estimate.member_weights[one.name]) > 0]
         activations = mean_activations(weighed, outputs, to_radiograph, hand)
-        bones = bone_ages(members, outputs, manifest, hand, prepared.unreadable)
+        bones = bone_ages(members, outputs, manifest, hand, prepared.unreadable, outlines)
     with clock.step("draw"):
         warnings_of_pixels, picture = of_pixels.result(), prepared.picture
     warnings = [

@@ -89,6 +89,7 @@ _PANEL = (16, 16, 18)
 
 _OUTLINE_COLOUR = (84, 196, 236)
 _POINT_COLOUR = (120, 255, 150)
+_EPIPHYSIS_COLOUR = (215, 168, 255)
 _BOX_COLOURS: dict[Region, tuple[int, int, int]] = {
     "A": (228, 228, 228),
     "B": (255, 190, 90),
@@ -330,6 +331,26 @@ def mark_hand(
     radius = round(5 * thickness * 2**_SUBPIXEL_BITS)
     for x, y in _fixed(radiograph_to_picture.points(hand.points_xy)):
         cv2.circle(drawn, (int(x), int(y)), radius, _POINT_COLOUR, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return drawn
+
+
+def mark_epiphyses(
+    picture: NDArray[np.uint8], outlines_xy: Sequence[FloatArray], radiograph_to_picture: Transform
+) -> NDArray[np.uint8]:
+    """Draw the outlines of epiphyses and carpal bones in thin lines.
+
+    Args:
+        picture: radiograph or a picture made from it, uint8 (h, w) or RGB (h, w, 3); it is not changed.
+        outlines_xy: outlines on the radiograph (`boneage.hand.outlines`), each (N, 2), pixels.
+        radiograph_to_picture: transform from the radiograph's coordinates to the picture's.
+
+    Returns:
+        RGB picture, uint8 (h, w, 3).
+    """
+    drawn = np.ascontiguousarray(picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)).copy()
+    thickness = max(1, round(max(drawn.shape[:2]) / _SIDE_OF_ONE_LINE))
+    polygons = [_fixed(radiograph_to_picture.points(outline)) for outline in outlines_xy]
+    cv2.polylines(drawn, polygons, True, _EPIPHYSIS_COLOUR, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     return drawn
 
 

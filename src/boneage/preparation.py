@@ -19,6 +19,7 @@ from boneage.bundle.quality import QualityLabel
 from boneage.explain import display_picture
 from boneage.hand.bones import BONES, Unreadable, cut_bones
 from boneage.hand.borders import InnerPicture, inner_window
+from boneage.hand.outlines import Outline, trace_outlines
 from boneage.hand.registration import Hand, Region, share_on_radiograph
 from boneage.hand.views import GreyRule, GreyScale, ViewSpec, cut_view, grey_scale, hand_levels, measure_grey
 from boneage.reading.radiograph import Radiograph
@@ -84,6 +85,15 @@ class PreparedRadiograph:
     def picture(self) -> NDArray[np.uint8]:
         """The radiograph as it is drawn (`boneage.explain.display_picture`), bone bright, uint8 (h, w)."""
         return bone_bright(display_picture(self.radiograph.pixels), self.hand)
+
+    @cached_property
+    def outlines(self) -> dict[str, tuple[Outline, ...]]:
+        """Outlines of epiphyses and carpal bones on the radiograph by the bone's name; empty without their network."""
+        spec = self._bundle.outline_spec
+        if spec is None or self.hand is None:
+            return {}
+        bones = cut_bones(self.radiograph.pixels, spec, self.hand, self.grey(spec.grey))
+        return trace_outlines(self._bundle.run_outlines(bones.view), spec, self.hand, bones.unreadable)
 
     def views(self, members: Sequence[Member]) -> dict[ViewSpec, NDArray[np.float32]]:
         """Return the views that the members read, each float32 (h, w).

@@ -354,6 +354,10 @@ class BoneDocument(Document):
     from that of the others, as under plaster; such a bone keeps its weight."""
     corners: tuple[Point, ...]
     """Corners of the part that was read, on the radiograph, pixels."""
+    outlines: tuple[tuple[Point, ...], ...] = ()
+    """Closed outlines of the epiphyses, or of the carpal bones, on the radiograph, pixels, the largest first; the last
+    point is not the first. Empty where there is none yet, where the network is uncertain, for a bone that could not be
+    read, and from a bundle without a network for outlines."""
 
 
 @dataclass(frozen=True, kw_only=True)

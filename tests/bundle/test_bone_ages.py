@@ -56,6 +56,14 @@ def test_bone_ages_are_means_by_weight() -> None:
     assert all(bone.interval_months is None for bone in bones)
 
 
+def test_only_readable_bones_have_outlines() -> None:
+    triangle = np.array([[1.0, 2.0], [3.04, 2.0], [1.0, 5.0]])
+    outlines = {"radius": (triangle,), "ulna": (triangle,)}
+    bones = bone_ages([member("a", 1.0)], {"a": output(80)}, manifest({}), hand(), {"ulna": "cut_off"}, outlines)
+    assert [bone.name for bone in bones if bone.outlines_xy] == ["radius"]
+    assert bones[0].document().outlines == (((1.0, 2.0), (3.0, 2.0), (1.0, 5.0)),)
+
+
 @pytest.mark.parametrize(
     ("age", "spread", "expected"),
     [

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import boneage
 from boneage.activations import ViewActivation
 from boneage.assessment import Assessment
+from boneage.bundle.bone_ages import BoneAge
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate
 from boneage.clinical.ages import exact_age
@@ -25,7 +26,7 @@ from boneage.geometry import Transform
 from boneage.hand.registration import Hand
 from boneage.hand.views import CellGrid, ViewSpec, view_transform
 from boneage.reading.radiograph import RadiographFacts
-from boneage.report.page import overlay_png, page
+from boneage.report.page import Lines, overlay_png, page
 from boneage.report.report import (
     CSV_COLUMNS,
     SETTINGS_COLUMNS,
@@ -449,7 +450,7 @@ def test_page_describes_hand_position(points_xy: list[list[float]], inverted: bo
 
 def test_outline_drawn_unless_disabled() -> None:
     result = assessment(hand=hand())
-    bare = overlay_png(result, outline=False)
+    bare = overlay_png(result, lines=Lines(hand=False))
     assert bare == encode_picture(".png", overlay(result.picture, result.heat_map()))
 
     def decoded(data: bytes) -> NDArray[np.int64]:
@@ -462,7 +463,22 @@ def test_outline_drawn_unless_disabled() -> None:
     assert (rows.min(), rows.max()) == pytest.approx((192, 448), abs=8)
     assert (columns.min(), columns.max()) == pytest.approx((64, 416), abs=8)
     assert "Lines: outline and key points of the hand" in Page(page(result)).words
-    assert "Lines" not in Page(page(result, outline=False)).words
+    assert "Lines" not in Page(page(result, lines=Lines(hand=False))).words
+
+
+def test_epiphyses_are_drawn_on_request() -> None:
+    square = np.array([[300.0, 600.0], [600.0, 600.0], [600.0, 900.0], [300.0, 900.0]])
+    bone = BoneAge("mcp_3", ((0.0, 0.0),) * 4, outlines_xy=(square,))
+    result, lines = assessment(bones=(bone,)), Lines(epiphyses=True)
+    plain, drawn = (
+        np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.int64)
+        for data in (overlay_png(result), overlay_png(result, lines=lines))
+    )
+    rows, columns = np.nonzero(np.abs(drawn - plain).max(axis=2) > 30)
+    assert (rows.min(), rows.max()) == pytest.approx((192, 288), abs=2)
+    assert (columns.min(), columns.max()) == pytest.approx((96, 192), abs=2)
+    assert "Violet lines" in Page(page(result, lines=lines)).words
+    assert "Violet lines" not in Page(page(result)).words + Page(page(assessment(), lines=lines)).words
 
 
 def test_page_names_regions_only_if_they_are_read() -> None:
@@ -476,4 +492,4 @@ def test_page_without_heat_map_shows_outline() -> None:
     empty = assessment(hand=hand(), activations=(activation(np.zeros((8, 8), np.float32)),))
     shown = Page(page(empty))
     assert [tag for tag, _ in shown.tags].count("img") == 2 and "Lines: outline" in shown.words
-    assert [tag for tag, _ in Page(page(empty, outline=False)).tags].count("img") == 1
+    assert [tag for tag, _ in Page(page(empty, lines=Lines(hand=False))).tags].count("img") == 1

@@ -8,7 +8,8 @@ whole hand, by what this bone alone shows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,7 @@ from boneage.bundle.curve import AGES, central_interval, most_likely_power, shar
 from boneage.bundle.manifest import Manifest, Member
 from boneage.bundle.member_output import MemberOutput
 from boneage.hand.bones import BONES, TILE_COLUMNS, Unreadable, tile_sides, tile_to_radiograph
+from boneage.hand.outlines import Outline
 from boneage.hand.registration import Hand
 from boneage.hand.views import ViewSpec
 from boneage.schema import BoneDocument, two_decimals
@@ -51,6 +53,8 @@ class BoneAge:
         age_months: bone age by this bone alone; None if it was not read.
         interval_months: 95 % prediction interval of one reader's age by this bone alone; None without a calibration.
         weight: share of the bone in the age of the networks for single bones, 0..1.
+        outlines_xy: outlines of its epiphyses, or of the carpal bones, on the radiograph (`boneage.hand.outlines`),
+            each float64 (N, 2), pixels; none of a bone that was not read, or without a network for outlines.
         distribution: float64 (240,), probability of each month; None if it was not read. That of an implausible bone
             is not calibrated.
     """
@@ -61,6 +65,7 @@ class BoneAge:
     age_months: float | None = None
     interval_months: tuple[float, float] | None = None
     weight: float = 0.0
+    outlines_xy: tuple[Outline, ...] = field(default=(), repr=False, compare=False)
     distribution: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
     def document(self) -> BoneDocument:
@@ -73,6 +78,9 @@ class BoneAge:
             weight=round(self.weight, 4),
             unreadable=self.unreadable,
             corners=tuple((round(x, 1), round(y, 1)) for x, y in self.corners_xy),
+            outlines=tuple(
+                tuple((round(x, 1), round(y, 1)) for x, y in outline.tolist()) for outline in self.outlines_xy
+            ),
         )
 
 
@@ -82,6 +90,7 @@ def bone_ages(
     manifest: Manifest,
     hand: Hand | None,
     unreadable: Mapping[str, Unreadable],
+    outlines: Mapping[str, tuple[Outline, ...]] = MappingProxyType({}),
 ) -> tuple[BoneAge, ...]:
     """Return the reading of each bone, in their order; none if no member reads single bones.
 
@@ -91,6 +100,7 @@ def bone_ages(
         manifest: manifest of their bundle.
         hand: hand on the radiograph, with its joints.
         unreadable: reason by the bone's name, of unreadable bones.
+        outlines: outlines on the radiograph by the bone's name. Those of bones that are not read are left out.
     """
     reading = [(member, bones) for member in members if (bones := outputs[member.name].bones) is not None]
     if not reading or hand is None or hand.joints is None:
@@ -98,7 +108,8 @@ def bone_ages(
     weights = [member.weight for member, _ in reading]
     curves = np.average([bones.distributions for _, bones in reading], axis=0, weights=weights)
     shares = np.average([bones.weights for _, bones in reading], axis=0, weights=weights)
-    return tuple(_read(reading[0][0].view, curves, shares, manifest, hand, unreadable))
+    ages = _read(reading[0][0].view, curves, shares, manifest, hand, unreadable)
+    return tuple(one if one.unreadable else replace(one, outlines_xy=outlines.get(one.name, ())) for one in ages)
 
 
 def _read(
@@ -128,7 +139,8 @@ def _read(
         if interval is not None:
             interval = max(interval[0], 0.0), interval[1]
         age = float(curve @ np.arange(AGES))
-        yield BoneAge(bone.name, corners, None, age, interval, float(shares[index]), curve)
+        weight = float(shares[index])
+        yield BoneAge(bone.name, corners, None, age, interval, weight=weight, distribution=curve)
 
 
 def are_implausible(curves: NDArray[np.float64]) -> NDArray[np.bool_]:

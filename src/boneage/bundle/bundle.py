@@ -12,7 +12,8 @@ has the output ``hand`` (N, H, W), probabilities. The two networks for key point
 
 Such bundles may also have a network for joints (`boneage.hand.joints`). Its input is ``view``, and its outputs are
 ``points`` (N, J, 2) and ``spread`` (N, J) in pixels of the view. They may have a quality network
-(`boneage.bundle.quality`) with the input ``view`` and the output ``quality`` (N, labels), probabilities.
+(`boneage.bundle.quality`) with the input ``view`` and the output ``quality`` (N, labels), probabilities; and a network
+for outlines (`boneage.hand.outlines`) with the input ``view`` and the output ``outlines`` (N, H, W), probabilities.
 
 All that does not fit is rejected by a :class:`~boneage.errors.BundleError` with one of the codes
 
@@ -41,7 +42,7 @@ from numpy.typing import NDArray
 
 from boneage.bundle.calibration import Calibration
 from boneage.bundle.hand_networks import OnnxHandNetworks
-from boneage.bundle.manifest import Manifest, Member, QualityGraph, read_manifest, write_manifest
+from boneage.bundle.manifest import HandGraph, Manifest, Member, QualityGraph, read_manifest, write_manifest
 from boneage.bundle.member_output import MemberOutput, mean_output, reject_signature, split_outputs
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit, quality_view
 from boneage.bundle.session import Graph, Session, open_session, read_graph, run_on_views, run_session
@@ -50,6 +51,7 @@ from boneage.errors import BundleError
 from boneage.hand.borders import InnerPicture, Window
 from boneage.hand.find import find_hand
 from boneage.hand.registration import Hand
+from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
 
 T = TypeVar("T")
@@ -61,8 +63,8 @@ _LEAST_SPLIT = 8
 class Bundle:
     """An opened bundle. Safe to use from several threads.
 
-    The hand networks use all of its threads for one run, since they run one after another. Those for ages and for the
-    quality use one each, and several of them run at a time (`start`).
+    The hand networks use all of its threads for one run, since they run one after another. Those for ages,
+    quality and outlines use one each, and several of them run at a time (`start`).
 
     Attributes:
         directory: folder of the bundle.
@@ -78,6 +80,7 @@ class Bundle:
         self._lock = threading.Lock()
         self._hand_networks: OnnxHandNetworks | None = None
         self._quality_session: Session | None = None
+        self._outline_session: Session | None = None
         self._pool = ThreadPoolExecutor(threads, "boneage") if threads > 1 else None
 
     @classmethod
@@ -128,7 +131,8 @@ class Bundle:
         hand, quality = self.manifest.hand, self.manifest.quality
         named: dict[str, Graph] = {member.name: member for member in self.members}
         named |= {} if hand is None else {f"hand network {name}": graph for name, graph in hand.by_name().items()}
-        return named | ({} if quality is None else {"quality network": quality})
+        named |= {} if quality is None else {"quality network": quality}
+        return named | ({} if self.manifest.outlines is None else {"network for outlines": self.manifest.outlines})
 
     # --- the hand and its quality ---
 
@@ -212,6 +216,44 @@ class Bundle:
             session = self._quality_session
         arrays = run_on_views(session, graph.graph, view[None], {"quality": (len(QUALITY_LABELS),)})
         return [float(probability) for probability in arrays[0][0]]
+
+    def outline_graph(self) -> HandGraph:
+        """Return the entry of the network for outlines.
+
+        Raises:
+            BundleError: ``bundle_mismatch`` if the bundle has none.
+        """
+        if self.manifest.outlines is None:
+            raise BundleError("bundle_mismatch", f"The bundle {self.manifest.name} has no network for outlines.")
+        return self.manifest.outlines
+
+    @property
+    def outline_spec(self) -> ViewSpec | None:
+        """The view of single bones that the network for outlines reads; None without such a network."""
+        graph = self.manifest.outlines
+        return None if graph is None else ViewSpec("bones", graph.height, graph.width, "hand")
+
+    def run_outlines(self, view: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probability of each pixel to belong to an epiphysis or carpal bone of its tile's bone.
+
+        Args:
+            view: view `outline_spec`, float32 (H, W).
+
+        Returns:
+            float32 (H, W), 0..1 (`boneage.hand.outlines.trace_outlines`).
+
+        Raises:
+            BundleError: ``bundle_mismatch`` if the bundle has no such network, or its graph does not fit; see also
+                `run_batch`.
+        """
+        graph = self.outline_graph()
+        with self._lock:
+            if self._outline_session is None:
+                self._outline_session = open_session(self.directory, graph, threads=1)
+            session = self._outline_session
+        shapes = {"outlines": (graph.height, graph.width)}
+        probabilities: NDArray[np.float32] = run_on_views(session, graph.graph, view[None], shapes)[0][0]
+        return probabilities
 
     # --- ages ---
 

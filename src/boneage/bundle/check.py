@@ -43,6 +43,8 @@ def check_bundle(bundle: Bundle) -> list[CheckResult]:
         tests.append(("signature of the hand networks", partial(_check_hand_networks, bundle)))
     if bundle.manifest.quality is not None:
         tests.append(("signature of the quality network", partial(_check_quality, bundle)))
+    if bundle.manifest.outlines is not None:
+        tests.append(("signature of the network for outlines", partial(_check_outlines, bundle)))
     for member in bundle.members:
         tests += [
             (f"signature {member.name}", partial(_check_signature, bundle, member)),
@@ -99,6 +101,13 @@ def _check_quality(bundle: Bundle) -> str:
     graph = bundle.quality_graph()
     bundle.run_quality(np.zeros((graph.height, graph.width), np.float32))
     return ", ".join(QUALITY_LABELS)
+
+
+def _check_outlines(bundle: Bundle) -> str:
+    """Run the network for outlines on an empty view, which validates its output."""
+    graph = bundle.outline_graph()
+    bundle.run_outlines(np.zeros((graph.height, graph.width), np.float32))
+    return f"outlines ({graph.height}, {graph.width})"
 
 
 def _check_signature(bundle: Bundle, member: Member) -> str:

@@ -126,7 +126,7 @@ class Member:
 
 @dataclass(frozen=True)
 class HandGraph:
-    """One of the networks that find the hand.
+    """One of the networks that find the hand, or that for outlines.
 
     Attributes:
         graph: file name of its ONNX graph, beside the manifest.
@@ -207,6 +207,8 @@ class Manifest:
         members: at least one for each sex; or none in a bundle that only finds hands.
         hand: the networks that find the hand; None for a bundle whose members read whole radiographs.
         quality: the network that detects disturbances; None for a bundle without one. It needs `hand`.
+        outlines: the network that outlines epiphyses and carpal bones (`boneage.hand.outlines`); None for a bundle
+            without one. It needs a network for joints.
         self_test: expected ages of the drawn phantom.
         recipe: recipes of the networks, by name.
         metrics: empty, or figures as in `Metrics`.
@@ -235,6 +237,7 @@ class Manifest:
     members: tuple[Member, ...] = ()
     hand: HandGraphs | None = None
     quality: QualityGraph | None = None
+    outlines: HandGraph | None = None
     self_test: SelfTest = field(default_factory=lambda: SelfTest({}))
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Annotated[Mapping[str, Any], Fits(Metrics, may_be_empty=True)] = field(default_factory=dict)
@@ -278,6 +281,8 @@ class Manifest:
                 yield f"members[{number}].view", f"of {member.name} needs a network for joints, and the bundle has none"
         if self.quality is not None and self.hand is None:
             yield "quality", "needs hand networks, and the bundle has none"
+        if self.outlines is not None and (self.hand is None or self.hand.joints is None):
+            yield "outlines", "needs a network for joints, and the bundle has none"
         for sex in Sex:
             served_by = {member.name for member in self.members if sex in member.sexes}
             if not served_by and (names or self.hand is None):

@@ -124,6 +124,11 @@ Standard error has one line with a stable code for each rejected radiograph, and
     show_default=True,
     help="Draw the outline of the hand on overlay and page, if the bundle locates the hand.",
 )
+@click.option(
+    "--epiphyses",
+    is_flag=True,
+    help="Draw the outlines of epiphyses and carpal bones as well, if the bundle has a network for them.",
+)
 @click.option("--regions", is_flag=True, help="Print the bone age by each region and each bone as well.")
 @click.option(
     "--report-text",
@@ -167,6 +172,7 @@ def assess(  # click passes options by name
     steps: Path | None,
     evidence: Evidence,
     outline: bool,
+    epiphyses: bool,
     regions: bool,
     report_text: bool,
     language: str,
@@ -215,6 +221,7 @@ def assess(  # click passes options by name
     from boneage.bundle.bundle import Bundle
     from boneage.commands.report_folder import ReportFolder
     from boneage.report.folder_index import INDEX_NAME
+    from boneage.report.page import Lines
     from boneage.report.report import CSV_COLUMNS
     from boneage.tables.appended_table import AppendedTable
     from boneage.words import use_language
@@ -225,7 +232,8 @@ def assess(  # click passes options by name
         raise click.UsageError(
             f"The bundle {bundle.manifest.name} does not locate the hand, so that there are no steps to show."
         )
-    reports = None if out is None else ReportFolder(out, evidence, outline, [*inputs, *([table] if table else [])])
+    lines, reserved = Lines(outline, epiphyses), [*inputs, *([table] if table else [])]
+    reports = None if out is None else ReportFolder(out, evidence, lines, reserved)
     form: _Form = "json" if as_json else "report_text" if report_text else "regions" if regions else "text"
     with (
         use_language(language),

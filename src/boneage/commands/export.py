@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--locate", type=click.Path(path_type=Path), help="Run of the key points on whole radiographs.")
 @click.option("--refine", type=click.Path(path_type=Path), help="Run of the key points on registered hands.")
 @click.option("--joints", type=click.Path(path_type=Path), help="Run of the hand's joints (task joints), with --renew.")
+@click.option("--outlines", type=click.Path(path_type=Path), help="Run of the outlines (task outlines), with --renew.")
 @click.option("--quality", type=click.Path(path_type=Path), help="Run of the quality network (task quality).")
 @click.option("--renew", metavar="NAME_OR_DIR", help="Bundle whose networks are kept as they are; RUNS are added.")
 @click.option(
@@ -79,6 +80,7 @@ def export(
     locate: Path | None,
     refine: Path | None,
     joints: Path | None,
+    outlines: Path | None,
     quality: Path | None,
     renew: str | None,
     weight: float,
@@ -105,8 +107,8 @@ def export(
     only locates hands. With --quality, the bundle also detects casts, metal and other problems of a radiograph.
 
     With --renew, a bundle is measured again on the radiographs of the split validation: its figures, the calibration of
-    its age distribution, and the limits of its regions. It may get another quality network, a network for joints,
-    further networks for ages (RUNS, which need --radiographs) and another --version. Needs boneage[train].
+    its age distribution, and the limits of its regions. It may get another quality network, networks for joints and
+    outlines, further networks for ages (RUNS, which need --radiographs) and another --version. Needs boneage[train].
 
     \b
     Examples:
@@ -127,10 +129,11 @@ def export(
     bits: Literal[8, 16] = 8 if weight_bits == "8" else 16
     progress = partial(with_progress, label="assessing", quiet=quiet)
     if renew is not None:
-        if hand or hand_runs or not (radiographs or quality or joints or repeat_sd) or (runs and not radiographs):
+        changes = radiographs or quality or joints or outlines or repeat_sd
+        if hand or hand_runs or not changes or (runs and not radiographs):
             raise click.UsageError(
-                "--renew needs --radiographs, --joints, --quality or --repeat-sd, and no other hand networks."
-                " Further RUNS need --radiographs."
+                "--renew needs --radiographs, --joints, --outlines, --quality or --repeat-sd, and no other hand"
+                " networks. Further RUNS need --radiographs."
             )
         renewed = releasing.renew(
             Bundle.open(renew),
@@ -140,6 +143,7 @@ def export(
             runs=runs,
             weights={run.resolve().name.lower(): weight for run in runs},
             joints=joints,
+            outlines=outlines,
             quality=quality,
             radiographs=read_radiographs(radiographs, images) if radiographs else (),
             weight_bits=bits,
@@ -148,8 +152,8 @@ def export(
         )
         tell_bundle(renewed, radiographs=0)
         return
-    if joints is not None:
-        raise click.UsageError("--joints goes with --renew: a network for joints is added to a bundle.")
+    if joints is not None or outlines is not None:
+        raise click.UsageError("--joints and --outlines go with --renew: their networks are added to a bundle.")
     if len(hand_runs) not in (0, 3) or (hand_runs and hand):
         raise click.UsageError("Give --mask, --locate and --refine together, or --hand, or none of them.")
     if not runs and not hand_runs:

@@ -18,6 +18,7 @@ from boneage.report.report import Rejected, may_write, outputs_of, write_files, 
 
 if TYPE_CHECKING:
     from boneage.explain import Evidence
+    from boneage.report.page import Lines
     from boneage.report.report import Outcome
 
 _INDEX_SECONDS = 20.0
@@ -32,13 +33,13 @@ class ReportFolder:
     The index is written from time to time, and at the end of the block.
     """
 
-    def __init__(self, folder: Path, evidence: Evidence, outline: bool, reserved: Iterable[Path]) -> None:
+    def __init__(self, folder: Path, evidence: Evidence, lines: Lines, reserved: Iterable[Path]) -> None:
         """Create the folder, and check that it is writable.
 
         Args:
             folder: Folder for the reports.
             evidence: Evidence in the heat maps.
-            outline: True to draw the outline of the hand.
+            lines: Lines on the pictures.
             reserved: Files that must not be overwritten: radiographs and other files of the command.
 
         Raises:
@@ -50,7 +51,7 @@ class ReportFolder:
             raise click.UsageError(f"--out {folder} would overwrite {INDEX_NAME}. Choose another folder.")
         self._folder = folder
         self._evidence = evidence
-        self._outline = outline
+        self._lines = lines
         self._taken = {*map(comparable, reserved), comparable(folder / INDEX_NAME)}
         self._index_due = time.monotonic() + _INDEX_SECONDS
 
@@ -87,7 +88,7 @@ class ReportFolder:
         if isinstance(outcome, Rejected):
             write_rejection(outcome, self._folder, stem, printable_name(path.name))
         else:
-            write_files(outcome, self._folder, stem, self._evidence, outline=self._outline)
+            write_files(outcome, self._folder, stem, self._evidence, lines=self._lines)
         self.reserve(stem)
         self._write_due_index()
         return stem

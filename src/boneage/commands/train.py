@@ -61,7 +61,8 @@ def train(
 
     Shipped recipes for regions of the hand: distribution-a to -e and -bones (plan standard), registered-a, -b and -c,
     full-a to -e. For whole radiographs: residual, iglovikov, souza-a to souza-h, inception-v3. For hand
-    networks: hand-mask, hand-locate, hand-refine, hand-locate-vgg, hand-joints.
+    networks: hand-mask, hand-locate, hand-refine, hand-locate-vgg, hand-joints,
+    hand-outlines.
 
     \b
     Examples:

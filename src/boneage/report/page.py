@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from boneage import words
 from boneage.assessment import Assessment
-from boneage.explain import Evidence, HeatMap, encode_picture, mark_hand, overlay, scale_colours
+from boneage.explain import Evidence, HeatMap, encode_picture, mark_epiphyses, mark_hand, overlay, scale_colours
 from boneage.file_names import shown
 from boneage.report.both_sexes import Assessed, BothSexesContent, content_of, readings_of
 from boneage.report.content import ReadingContent, ReportContent
@@ -21,8 +22,30 @@ from boneage.words import gettext, marked
 _WARM_STEPS = 9
 
 
-def overlay_png(assessed: Assessed, evidence: Evidence = "both", *, outline: bool = True) -> bytes:
-    """Return the radiograph with its heat map, the colour scale and, with `outline`, the found hand, as PNG.
+@dataclass(frozen=True)
+class Lines:
+    """Lines on the pictures of a report.
+
+    Attributes:
+        hand: the outline of the hand, its key points and the boxes of the regions.
+        epiphyses: the outlines of the epiphyses and the carpal bones.
+    """
+
+    hand: bool = True
+    epiphyses: bool = False
+
+    def on(self, assessment: Assessment) -> Lines:
+        """Return the lines that an assessment has."""
+        has_outlines = any(bone.outlines_xy for bone in assessment.bones)
+        return Lines(self.hand and assessment.hand is not None, self.epiphyses and has_outlines)
+
+
+HAND_LINES = Lines()
+"""Lines of a report that nobody chose."""
+
+
+def overlay_png(assessed: Assessed, evidence: Evidence = "both", *, lines: Lines = HAND_LINES) -> bytes:
+    """Return the radiograph with its heat map, the colour scale and lines, as PNG.
 
     A radiograph that was read for both sexes has two such pictures side by side, that for girls first.
     """
@@ -30,15 +53,19 @@ def overlay_png(assessed: Assessed, evidence: Evidence = "both", *, outline: boo
     for reading in readings_of(assessed):
         drawn = overlay(reading.picture, reading.heat_map(evidence=evidence))
         width = reading.picture.shape[1]  # the colour scale stands beside the radiograph
-        pictures += [_marked(reading, drawn[:, :width], outline), drawn[:, width:]]
+        pictures += [_marked(reading, drawn[:, :width], lines), drawn[:, width:]]
     return encode_picture(".png", np.hstack(pictures))
 
 
-def _marked(assessment: Assessment, drawn: NDArray[np.uint8], outline: bool) -> NDArray[np.uint8]:
-    """Mark the hand's outline, its points, and the boxes of the regions that were read on the radiograph's picture."""
-    if assessment.hand is None or not outline:
-        return drawn
-    return mark_hand(drawn, assessment.hand, assessment.radiograph_to_picture, assessment.regions)
+def _marked(assessment: Assessment, drawn: NDArray[np.uint8], lines: Lines) -> NDArray[np.uint8]:
+    """Draw lines on the radiograph's picture."""
+    shown, to_picture = lines.on(assessment), assessment.radiograph_to_picture
+    if shown.epiphyses:
+        outlines = [outline for bone in assessment.bones for outline in bone.outlines_xy]
+        drawn = mark_epiphyses(drawn, outlines, to_picture)
+    if shown.hand and assessment.hand is not None:
+        drawn = mark_hand(drawn, assessment.hand, to_picture, assessment.regions)
+    return drawn
 
 
 def page(
@@ -46,7 +73,7 @@ def page(
     *,
     created: datetime | None = None,
     evidence: Evidence = "both",
-    outline: bool = True,
+    lines: Lines = HAND_LINES,
 ) -> str:
     """Return one self-contained A4 page in HTML: estimate, warnings, radiograph and overlay, facts.
 
@@ -56,7 +83,7 @@ def page(
         assessed: assessment to show.
         created: date and time to print; now if not given.
         evidence: evidence of the heat map; see `boneage.explain.HeatMap.of`.
-        outline: draw over the heat map where the hand was found, if it was.
+        lines: lines on the heat map, as far as the assessment has them.
     """
     name = assessed.source_name or gettext("radiograph")
     content = content_of(assessed)
@@ -68,7 +95,7 @@ def page(
         created=escape(words.moment(created or datetime.now().astimezone())),
         answer=_answer_html(content),
         warnings=_warnings_html(content),
-        pictures=_pictures_html(assessed, evidence, outline),
+        pictures=_pictures_html(assessed, evidence, lines),
         facts="".join(f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in content.facts),
         notice=escape(" ".join(content.notice)),
         intended_use=escape(" ".join(content.intended_use)),
@@ -114,34 +141,36 @@ def _warnings_html(content: ReportContent | BothSexesContent) -> str:
     return "\n".join(sections)
 
 
-def _pictures_html(assessed: Assessed, evidence: Evidence, outline: bool) -> str:
+def _pictures_html(assessed: Assessed, evidence: Evidence, lines: Lines) -> str:
     readings = readings_of(assessed)
     radiograph = _data_uri(readings[0].picture)
     figures = [_figure(radiograph, gettext("The radiograph"), gettext("Radiograph (windowed for display)"))]
     maps = [(reading, reading.heat_map(evidence=evidence)) for reading in readings]
     for reading, heat in maps:
         if not heat.is_empty:
-            figures.append(_map_figure(reading, heat, evidence, outline, names_sex=len(readings) > 1))
+            figures.append(_map_figure(reading, heat, evidence, lines, names_sex=len(readings) > 1))
     if all(heat.is_empty for _, heat in maps):
-        if readings[0].hand is not None and outline:
-            outlined = _data_uri(_marked(readings[0], readings[0].picture, outline))
-            alternative = gettext("The radiograph with the outline of the hand")
-            figures.append(_figure(outlined, alternative, _lines(readings[0])))
+        if caption := _caption(readings[0], lines):
+            outlined = _data_uri(_marked(readings[0], readings[0].picture, lines))
+            figures.append(_figure(outlined, gettext("The radiograph with the outline of the hand"), caption))
         figures.append(f"<p>{escape(gettext(_NO_MAP[evidence]))}</p>")
     return "\n".join(figures)
 
 
-def _map_figure(reading: Assessment, heat: HeatMap, evidence: Evidence, outline: bool, *, names_sex: bool) -> str:
+def _map_figure(reading: Assessment, heat: HeatMap, evidence: Evidence, lines: Lines, *, names_sex: bool) -> str:
     """Return the figure of a heat map; with `names_sex` the caption states for which sex it is."""
-    tinted = _marked(reading, overlay(reading.picture, heat, scale_bar=False), outline)
+    tinted = _marked(reading, overlay(reading.picture, heat, scale_bar=False), lines)
     captions = [words.heat_map(evidence)]
     captions += [words.sex(reading.sex)] if names_sex else []
-    captions += [_lines(reading)] if reading.hand is not None and outline else []
+    captions += [caption] if (caption := _caption(reading, lines)) else []
     return _figure(_data_uri(tinted), gettext("The radiograph with the heat map"), " · ".join(captions), _scale_html())
 
 
-def _lines(reading: Assessment) -> str:
-    return gettext(_LINES if reading.boxed_regions else _LINES_WITHOUT_REGIONS)
+def _caption(reading: Assessment, lines: Lines) -> str:
+    """Return the explanation of the lines that an assessment has; empty without lines."""
+    shown = lines.on(reading)
+    of_hand = [gettext(_LINES if reading.boxed_regions else _LINES_WITHOUT_REGIONS)] if shown.hand else []
+    return " · ".join([*of_hand, *([gettext(_EPIPHYSES)] if shown.epiphyses else [])])
 
 
 def _figure(uri: str, alternative: str, caption: str, below: str = "") -> str:
@@ -166,6 +195,8 @@ _BY_HAND = (marked("Reader's bone age"), marked("Reason, if it differs"), marked
 _LINES = marked("Lines: outline, key points and regions of the hand")
 _LINES_WITHOUT_REGIONS = marked("Lines: outline and key points of the hand")
 """Caption for a bundle that reads single bones or the whole radiograph only."""
+
+_EPIPHYSES = marked("Violet lines: epiphyses and carpal bones")
 
 _NO_MAP: dict[Evidence, str] = {
     "both": marked("There is no heat map: no place of the radiograph influenced the estimate."),

@@ -19,7 +19,7 @@ from boneage.files import atomic_write, write_text
 from boneage.flat_row import COLUMNS, flat_row
 from boneage.report.both_sexes import Assessed, BothSexesContent, both_headlines, content_of, readings_of
 from boneage.report.content import ReadingContent, ReportContent, bone_rows
-from boneage.report.page import overlay_png, page
+from boneage.report.page import HAND_LINES, Lines, overlay_png, page
 from boneage.schema import (
     SCHEMA,
     AssessmentDocument,
@@ -201,7 +201,7 @@ def _csv_cells(cells: Mapping[str, object]) -> list[str]:
 
 
 def write_files(
-    assessed: Assessed, directory: Path, stem: str, evidence: Evidence = "both", *, outline: bool = True
+    assessed: Assessed, directory: Path, stem: str, evidence: Evidence = "both", *, lines: Lines = HAND_LINES
 ) -> list[Path]:
     """Write ``<stem>.overlay.png``, ``<stem>.html`` and ``<stem>.json``, each in one piece, and return their paths.
 
@@ -210,14 +210,14 @@ def write_files(
         directory: folder of the reports; made if it is missing.
         stem: stem of the names; see `may_write`.
         evidence: evidence of the heat map; see `boneage.explain.HeatMap.of`.
-        outline: draw where the hand was found, if it was.
+        lines: lines on the pictures, as far as the assessment has them.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     picture, page_path, data = outputs_of(directory, stem)
-    drawn = overlay_png(assessed, evidence, outline=outline)
-    shown = page(assessed, evidence=evidence, outline=outline)
+    drawn = overlay_png(assessed, evidence, lines=lines)
+    shown = page(assessed, evidence=evidence, lines=lines)
     # First the file that says whose files these are.
     write_text(data, json_text(assessed, indent=2) + "\n")
     with atomic_write(picture) as temporary:

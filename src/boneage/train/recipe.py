@@ -55,7 +55,7 @@ class Augmentation:
         negative: probability of an image without a hand in the radiograph's place.
         pair: probability of two hands; `negative` and `pair` together are at most 1.
         gamma: exponent of the grey levels between the bounds of the grey scale, log-uniform in 1 / (1 + gamma) ..
-            1 + gamma; only for views of bones and for joints.
+            1 + gamma; only for views of bones, joints and outlines.
         fewest_bones, most_bones: bounds of the number of bones that a view shows, which is uniform between them; only
             for views of bones, whose network is then trained to do without any of them. 0 for all bones.
     """
@@ -203,7 +203,7 @@ class Recipe:
     Attributes:
         title: one line for people.
         task: task of the network (`boneage.train.run.tasks`): ages, the hand's mask, its key points, its
-            joints, or disturbances of a radiograph.
+            joints, outlines of its epiphyses and carpal bones, or disturbances of a radiograph.
         network: network and its options.
         view: view that the network reads.
         data: choice of the radiographs.
@@ -212,7 +212,7 @@ class Recipe:
     """
 
     title: str
-    task: Literal["age", "mask", "points", "joints", "quality"] = "age"
+    task: Literal["age", "mask", "points", "joints", "outlines", "quality"] = "age"
     network: NetworkOptions = field(default_factory=NetworkOptions)
     view: ViewSpec = field(default_factory=ViewSpec)
     data: DataOptions = field(default_factory=DataOptions)
@@ -230,10 +230,15 @@ class Recipe:
             yield "view", "of the quality network must be the region 'surroundings' with the grey rule 'percentile'"
         if self.task == "quality" and not self.data.hands:
             yield "data.hands", "is needed by the quality network"
-        if self.task in ("mask", "points", "joints"):
+        if self.task in ("mask", "points", "joints", "outlines"):
             yield from self._hand_network_faults()
         if self.task == "joints" and ((self.view.region, self.view.grey) != ("A", "hand") or not self.data.hands):
             yield "view", "of the network for joints must be the region 'A' with the grey rule 'hand', and data.hands"
+        if self.task == "outlines" and ((self.view.region, self.view.grey) != ("bones", "hand") or not self.data.hands):
+            yield (
+                "view",
+                "of the network for outlines must be the region 'bones' with the grey rule 'hand', and data.hands",
+            )
 
     def _age_faults(self) -> Iterator[tuple[str, str]]:
         for name in ("gamma", "most_bones"):

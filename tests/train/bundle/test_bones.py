@@ -14,6 +14,7 @@ import pytest
 from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.check import check_bundle
+from boneage.bundle.manifest import SelfTest
 from boneage.errors import BundleError, RecipeError
 from boneage.evaluate.predictions import read_predictions
 from boneage.hand.bones import BONES
@@ -113,6 +114,30 @@ def bone_run(folder: Path, radiographs: list[LabelledRadiograph], with_joints: B
 
 
 @pytest.fixture(scope="module")
+def outline_run(folder: Path, radiographs: list[LabelledRadiograph], with_joints: Bundle) -> Path:
+    """A run on masks of everything bright."""
+    lines = ["id,mask"]
+    for radiograph in radiographs:
+        bright = (read_radiograph(radiograph.image).pixels > 0.5).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{radiograph.id}-bright.png"), 255 * bright)
+        lines.append(f"{radiograph.id},{radiograph.id}-bright.png")
+    (folder / "masks.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    recipe = tiny_recipe(
+        task="outlines",
+        network={"name": "outlines", "options": {"widths": [6, 8], "fold": 2}},
+        view={"region": "bones", "height": 48, "width": 96, "grey": "hand"},
+        data={"hands": str(with_joints.directory), "targets": str(folder / "masks.csv")},
+        augment={"rotation_degrees": 5.0, "gamma": 0.3},
+        train={"epochs": 4, "learning_rate": 0.02},
+    )
+    result = train(recipe, radiographs, folder / "runs/outlines", engine=Engine("cpu", 1), quiet=True)
+    history = result.state.history
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert {"dice", "dice_distance", "carpals_dice"} <= set(history[0])
+    return folder / "runs/outlines"
+
+
+@pytest.fixture(scope="module")
 def renewed(folder: Path, radiographs: list[LabelledRadiograph], with_joints: Bundle, bone_run: Path) -> Bundle:
     return renew(
         with_joints,
@@ -171,6 +196,32 @@ def test_assessment_has_an_age_for_each_bone(
     assert all(len(bone["corners"]) == 4 for bone in document)
 
 
+def test_outlines_are_those_of_the_radiograph(
+    folder: Path,
+    renewed: Bundle,
+    outline_run: Path,
+    radiographs: list[LabelledRadiograph],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A further network draws outlines of the bones that are read, and leaves their ages as they are."""
+    with_outlines = renew(renewed, folder / "with-outlines", version="4", outlines=outline_run)
+    assert all(result.passed for result in check_bundle(with_outlines))
+    assert "network for outlines" in with_outlines.manifest.recipe
+    assert with_outlines.members == renewed.members
+    everything = np.ones((48, 96), np.float32)  # the network was hardly trained
+    monkeypatch.setattr(Bundle, "run_outlines", lambda *_: everything)
+    patch_joints(monkeypatch, 5)  # the wrist and the thumb
+    before, after = (assess(radiographs[5].image, "F", bundle) for bundle in (renewed, with_outlines))
+    assert before.estimate == after.estimate
+    assert [bone.age_months for bone in before.bones] == [bone.age_months for bone in after.bones]
+    assert not any(bone.outlines_xy for bone in before.bones)
+    for bone in after.bones:
+        assert len(bone.outlines_xy) == (bone.unreadable is None), bone.name
+    (outline,) = next(bone for bone in after.document().bones if bone.name == "mcp_3").outlines
+    corners = next(bone.corners_xy for bone in after.bones if bone.name == "mcp_3")
+    np.testing.assert_allclose(sorted(np.ptp(outline, axis=0)), sorted(np.ptp(corners, axis=0)), rtol=0.1)
+
+
 def test_unreadable_bones_have_a_reason_and_no_age(
     renewed: Bundle, radiographs: list[LabelledRadiograph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +267,8 @@ def test_renew_rejects_runs_on_other_hands(folder: Path, first: Bundle, bone_run
         renew(first, folder / "other", version="3", runs=[bone_run])
     with pytest.raises(RecipeError, match="task joints"):
         renew(first, folder / "other", version="3", joints=bone_run)
+    with pytest.raises(RecipeError, match="task outlines"):
+        renew(first, folder / "other", version="3", outlines=bone_run)
 
 
 def test_bones_need_a_network_for_joints(renewed: Bundle) -> None:
@@ -223,6 +276,8 @@ def test_bones_need_a_network_for_joints(renewed: Bundle) -> None:
     assert manifest.hand is not None
     without = replace(manifest, hand=replace(manifest.hand, joints=None))
     assert any("network for joints" in reason for _, reason in without.faults())
+    outlines = replace(without, members=(), self_test=SelfTest({}), outlines=manifest.hand.mask)
+    assert ("outlines", "needs a network for joints, and the bundle has none") in list(outlines.faults())
 
 
 def test_member_estimates_equal_those_of_the_run(

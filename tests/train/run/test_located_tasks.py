@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from boneage.hand.bones import BONES
 from boneage.hand.joints import JOINT_NAMES
 from boneage.hand.registration import HAND_LENGTH
 from boneage.hand.views import frame_to_view
@@ -15,8 +16,9 @@ from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.cache import build_cache
 from boneage.train.data.hands import HandTable, write_hands
 from boneage.train.networks.points import LocatedPoints
+from boneage.train.networks.tiles import join_tiles
 from boneage.train.recipe import load_recipe
-from boneage.train.run.located_tasks import JointsTask, QualityTask
+from boneage.train.run.located_tasks import JointsTask, OutlinesTask, QualityTask
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +29,11 @@ def hands(tmp_path_factory: pytest.TempPathFactory) -> HandTable:
     return HandTable(folder)
 
 
-@pytest.mark.parametrize(("task", "recipe"), [(JointsTask, "hand-joints"), (QualityTask, "quality")])
+@pytest.mark.parametrize(
+    ("task", "recipe"), [(JointsTask, "hand-joints"), (OutlinesTask, "hand-outlines"), (QualityTask, "quality")]
+)
 def test_record_has_fingerprint_of_hands(
-    task: type[JointsTask | QualityTask],
+    task: type[JointsTask | OutlinesTask | QualityTask],
     recipe: str,
     hands: HandTable,
     radiographs: list[LabelledRadiograph],
@@ -60,3 +64,24 @@ def test_joints_figures_by_hand(hands: HandTable, radiographs: list[LabelledRadi
     percent = [1.0] * (count - 2) + [3.0] * (count - 1)
     assert figures["error_percent"] == pytest.approx(np.median(percent))
     assert figures["p95_percent"] == pytest.approx(np.percentile(percent, 95))
+
+
+def test_outlines_figures_by_hand(hands: HandTable, radiographs: list[LabelledRadiograph], tmp_path: Path) -> None:
+    """Tiles count by the area of the hand that they show, and those that do not show their bone not at all."""
+    task = OutlinesTask(
+        load_recipe("hand-outlines"), (), (), build_cache(radiographs[:1], tmp_path, longest_side=2048), hands
+    )
+    drawn, masked = (torch.zeros(2, len(BONES), 2, 2) for _ in range(2))
+    present = torch.ones(2, len(BONES))
+    drawn[:, :2, 0], masked[0, :2, 0], masked[1, :2] = 1, 1, 1
+    present[0, 2], drawn[0, 2] = 0, 1
+
+    def view(tiles: torch.Tensor) -> torch.Tensor:
+        return join_tiles(tiles)[:, None]
+
+    figures = task.figures([(20 * view(drawn) - 10, (view(masked), present))])
+    # The first radiograph agrees. In the second, half of each tile's mask is drawn: 2 * 2 / (2 + 4).
+    assert figures["dice"] == pytest.approx((1 + 2 / 3) / 2)
+    assert figures["dice_distance"] == pytest.approx(1 - figures["dice"])
+    assert figures["radius_dice"] == pytest.approx(2 * 4 / (4 + 6))
+    assert figures["carpals_dice"] == 0

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from boneage.hand.bones import BONES, TILE_COLUMNS, TILE_ROWS
 from boneage.train.networks.points import LocatedPoints
+from boneage.train.networks.tiles import join_tiles
 from boneage.train.run.losses import (
     COUNT_SHARE,
     HEAT_SPREAD,
@@ -20,6 +22,7 @@ from boneage.train.run.losses import (
     jaccard,
     label_distribution_loss,
     mask_loss,
+    outline_loss,
     points_loss,
 )
 
@@ -196,3 +199,24 @@ def test_points_loss_lowest_for_right_count(truth: int) -> None:
     ]
     costs = [cost(answer, hands=torch.tensor([truth])) for answer in answers]
     assert min(range(3), key=costs.__getitem__) == truth
+
+
+def test_outline_loss_by_hand() -> None:
+    """Two views with tiles of one pixel. One bone of the first view is not shown, and does not count."""
+    probability, target, present = (torch.zeros(2, len(BONES)) for _ in range(3))
+    probability += 0.5
+    target[:, 0] = 1.0
+    present += 1.0
+    present[0, 1], probability[0, 1], target[0, 1] = 0.0, 0.999, 1.0
+
+    def view(of_bones: Tensor) -> Tensor:
+        return join_tiles(of_bones[:, :, None, None])[:, None]
+
+    # Every pixel that counts has the entropy log 2. Dice with 1 added above and below: (2 * 1 + 1) / (3 + 1) for the
+    # first bone, 1 / (0.5 + 1) for the second, which counts once, and 1 / (1 + 1) for the other sixteen.
+    dice = (3 / 4 + 1 / 1.5 + (len(BONES) - 2) / 2) / len(BONES)
+    loss = outline_loss(torch.logit(view(probability)), view(target), present)
+    assert view(target).shape == (2, 1, TILE_ROWS, TILE_COLUMNS)
+    assert float(loss) == pytest.approx(math.log(2) + 1 - dice, abs=1e-5)
+    best = outline_loss(torch.logit(view(target).clamp(1e-6, 1 - 1e-6)), view(target), present)
+    assert float(best) == pytest.approx(0, abs=1e-4)

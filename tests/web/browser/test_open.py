@@ -103,7 +103,14 @@ def test_viewer_keys(page: Page, open_service: Service, tmp_path: Path) -> None:
     assess(page, open_service, radiograph, "M")
     stage = page.locator("[data-stage]")
     stage.focus()
-    for key, name in (("h", "heat"), ("o", "outline"), ("k", "points"), ("r", "regions"), ("i", "invert")):
+    for key, name in (
+        ("h", "heat"),
+        ("o", "outline"),
+        ("e", "epiphyses"),
+        ("k", "points"),
+        ("r", "regions"),
+        ("i", "invert"),
+    ):
         button = page.locator(f"[data-do={name}]")
         before = button.get_attribute("aria-pressed")
         page.keyboard.press(key)

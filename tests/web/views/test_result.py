@@ -28,6 +28,7 @@ from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, 
 from boneage.web.queue import jobs
 from boneage.web.queue.answer import Answer
 from boneage.web.queue.jobs import Submission
+from tests.documents import bone_documents
 from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with, with_result
 
 pytestmark = pytest.mark.django_db
@@ -272,6 +273,17 @@ def test_viewer_data(open_mode: None, done_assessment: MakeAssessment, client: C
     }
     assert [box["name"] for box in document["boxes"]] == ["carpal bones"]
     assert set(document["scales"]) == {"orange", "green"}
+
+
+def test_viewer_data_has_outlines_of_epiphyses(
+    open_mode: None, done_assessment: MakeAssessment, client: Client
+) -> None:
+    """The viewer gets the outlines of all bones, and none from a bundle without their network."""
+    triangle = [[20.0, 30.0], [40.5, 30.0], [30.0, 45.0]]
+    bones = bone_documents()
+    answer = with_result(answer_of_phantom(), bones=bones)
+    assert viewer_data(client, done_assessment(answer))["epiphyses"] == [triangle] * (len(bones) - 1)
+    assert viewer_data(client, done_assessment())["epiphyses"] == []
 
 
 def test_bundle_without_hands(open_mode: None, done_assessment: MakeAssessment, client: Client) -> None:

@@ -128,7 +128,7 @@ def build_bundle(
     runs = planned_runs(build.plan, build.changes)
     build = replace(build, radiographs=unpacked_table(build.radiographs, build.cache_folder))
     radiographs = read_radiographs(build.radiographs, build.images)
-    hand = Bundle.open(build.plan.hands, threads=build.threads) if build.plan.hands else None
+    hand = _open_hands_bundle(build) if build.plan.hands else None
     kept = {member.name for member in hand.members} if hand is not None and build.kept else set()
     new = [run for run in runs if run.name not in kept]
     _reject_changed(build, new, radiographs, hand)
@@ -155,6 +155,14 @@ def build_bundle(
     return Built(
         release(folders, directory, options, hand=hand, radiographs=radiographs, overwrite=overwrite, progress=progress)
     )
+
+
+def _open_hands_bundle(build: Build) -> Bundle:
+    """Open the bundle with the hand networks; without its network for outlines, if the plan has none."""
+    bundle = Bundle.open(build.plan.hands, threads=build.threads)
+    if build.plan.outlines:
+        return bundle
+    return Bundle(bundle.directory, replace(bundle.manifest, outlines=None), threads=build.threads)
 
 
 def _add_to(

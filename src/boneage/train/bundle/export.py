@@ -32,12 +32,13 @@ from boneage.train.networks.layers import RANGE_MEAN_MONTHS, RANGE_SPREAD_MONTHS
 OPSET = 20
 """Version of the ONNX operators, which ONNX Runtime supports since 1.17."""
 
-HandGraphKind = Literal["mask", "points", "joints", "quality"]
+HandGraphKind = Literal["mask", "points", "joints", "outlines", "quality"]
 
 _HAND_OUTPUTS: dict[HandGraphKind, list[str]] = {
     "mask": ["hand"],
     "points": ["points", "spread", "hands"],
     "joints": ["points", "spread"],
+    "outlines": ["outlines"],
     "quality": ["quality"],
 }
 
@@ -64,7 +65,7 @@ class AgeGraph(nn.Module):
 
 
 class _MaskGraph(nn.Module):
-    """Network with logits (N, 1, h, w), with the output of the contract for ``hand``."""
+    """Network with logits (N, 1, h, w), with the output of the contract: probabilities (N, h, w)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -110,7 +111,13 @@ class _QualityGraph(nn.Module):
 
 
 _HAND_GRAPHS: Mapping[HandGraphKind, Callable[[nn.Module], nn.Module]] = MappingProxyType(
-    {"mask": _MaskGraph, "points": _PointsGraph, "joints": _JointsGraph, "quality": _QualityGraph}
+    {
+        "mask": _MaskGraph,
+        "points": _PointsGraph,
+        "joints": _JointsGraph,
+        "outlines": _MaskGraph,
+        "quality": _QualityGraph,
+    }
 )
 
 
@@ -189,12 +196,13 @@ def export_hand_graph(
     * ``points``: ``points`` (N, 3, 2) and ``spread`` (N, 3) in pixels of the view, and ``hands`` (N, 3), probabilities
       of no hand, one hand and several hands.
     * ``joints``: ``points`` (N, J, 2) and ``spread`` (N, J) in pixels of the view.
+    * ``outlines``: ``outlines`` (N, height, width), probabilities.
     * ``quality``: ``quality`` (N, labels), probabilities.
 
     Args:
-        network: network on any device, in either mode; it is not changed. For ``mask`` and ``quality``, `forward`
-            returns logits (N, 1, height, width) or (N, labels). For ``points``, `explain` returns at least the three
-            outputs, in this order.
+        network: network on any device, in either mode; it is not changed. For ``mask``, ``outlines`` and ``quality``,
+            `forward` returns logits (N, 1, height, width) or (N, labels). For ``points``, `explain` returns at least
+            the three outputs, in this order.
         path: path of the file, written in one step.
         kind: kind of graph.
         height: height of the view, pixels.

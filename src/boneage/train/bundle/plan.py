@@ -61,6 +61,7 @@ class Plan:
         networks: at least one. All that have folds have the same number of them.
         hands: bundle, by name or folder, whose hand networks register the radiographs and become part of this bundle;
             empty if all networks read whole radiographs.
+        outlines: True if the network for outlines of the bundle `hands` becomes part of this bundle.
         weight_bits: bits of a stored weight; see `boneage.train.bundle.export.export_graph`.
     """
 
@@ -71,6 +72,7 @@ class Plan:
     data: str = ""
     licence: str = ""
     hands: str = ""
+    outlines: bool = False
     weight_bits: Literal[8, 16] = 16
 
     def faults(self) -> Iterator[tuple[str, str]]:

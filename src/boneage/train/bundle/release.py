@@ -33,9 +33,10 @@ from boneage.train.bundle.runs import (
     hand_recipes,
     joint_recipe,
     load_hand_runs,
-    load_joint_run,
+    load_located_run,
     load_quality_run,
     load_runs,
+    outline_recipe,
     quality_recipe,
     reject_other_hands,
 )
@@ -134,7 +135,7 @@ def release(
         directory: folder of the bundle, which appears there complete, with its figures.
         options: options of the release.
         hand: hand networks, or a bundle whose networks are taken over. Views of a registered hand need the bundle with
-            which they were trained. A bundle's quality network is taken over too.
+            which they were trained. A bundle's networks for quality and outlines are taken over too.
         quality: folder of a run for the task ``quality``, whose network replaces that of the bundle.
         radiographs: radiographs on which the runs were trained. Those that all runs use for validation, or that folds
             set aside, determine the bundle's figures and embedding statistics. Without radiographs it has neither.
@@ -237,6 +238,7 @@ def renew(
     runs: Sequence[Path] = (),
     weights: Mapping[str, float] = MappingProxyType({}),
     joints: Path | None = None,
+    outlines: Path | None = None,
     quality: Path | None = None,
     radiographs: Sequence[LabelledRadiograph] = (),
     weight_bits: WeightBits = 16,
@@ -256,27 +258,30 @@ def renew(
         runs: folders of runs whose networks for ages the new bundle has, too.
         weights: weights in the mean by the members' names; others keep theirs, and those of `runs` have 1.
         joints: folder of a run for the task ``joints``; the default is the bundle's own network.
+        outlines: folder of a run for the task ``outlines``; the default is the bundle's own network.
         quality: folder of a run for the task ``quality``; the default is the bundle's own network.
         radiographs: radiographs whose split ``validation`` measures the bundle; none of its networks for ages may have
-            been trained on it. Without radiographs the bundle keeps its figures, which networks for joints and quality
-            do not change.
+            been trained on it. Without radiographs the bundle keeps its figures, which networks for joints, outlines
+            and quality do not change.
         weight_bits: bits of the weights of the new networks.
         overwrite: True to replace an existing bundle.
         progress: wraps the radiographs while they are assessed.
 
     Raises:
         TableError: ``table_split`` if no radiograph has the split ``validation``; ``table_empty`` if none can be read.
-        RecipeError: ``recipe_invalid`` if `joints` or `quality` is no such run; ``recipe_changed`` if one of `runs` was
-            trained on hands located by other networks.
+        RecipeError: ``recipe_invalid`` if `joints`, `outlines` or `quality` is no such run; ``recipe_changed`` if one
+            of `runs` was trained on hands located by other networks.
         BundleError: see `boneage.train.bundle.write.write_bundle`.
     """
     trained = load_runs(runs, "last")
     if runs and bundle.finds_hands:
         reject_other_hands(runs, bundle)
-    located = None if joints is None else load_joint_run(joints, "last")
+    located = None if joints is None else load_located_run(joints, "joints", "last")
+    outlining = None if outlines is None else load_located_run(outlines, "outlines", "last")
     judge = None if quality is None else load_quality_run(quality, "last")
     validation = radiographs_of_split(radiographs, "validation") if radiographs else []
-    recipes = {one.name: one.recipe.to_dict() for one in trained} | joint_recipe(joints) | quality_recipe(quality)
+    recipes = {one.name: one.recipe.to_dict() for one in trained}
+    recipes |= joint_recipe(joints) | outline_recipe(outlines) | quality_recipe(quality)
     manifest = replace(
         bundle.manifest,
         version=version,
@@ -308,6 +313,7 @@ def renew(
         directory,
         members=[_member(one, weights.get(one.name, 1.0)) for one in trained],
         joints=located,
+        outlines=outlining,
         quality=judge,
         weight_bits=weight_bits,
         overwrite=overwrite,

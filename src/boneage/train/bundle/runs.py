@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import NAME
@@ -30,6 +30,10 @@ _QUALITY_TITLE = "quality network"
 
 _JOINTS_TITLE = "hand network joints"
 """Key of the network for joints among a manifest's recipes."""
+
+
+_OUTLINES_TITLE = "network for outlines"
+"""Key of the network for outlines among a manifest's recipes."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,11 @@ def hand_recipes(hand: Bundle | HandRuns | None) -> dict[str, Any]:
     if isinstance(hand, HandRuns):
         return {title: read_run_record(getattr(hand, name))["recipe"] for name, title in names.items()}
     recipes = {} if hand is None else hand.manifest.recipe
-    return {title: recipes[title] for title in (*names.values(), _JOINTS_TITLE, _QUALITY_TITLE) if title in recipes}
+    return {
+        title: recipes[title]
+        for title in (*names.values(), _JOINTS_TITLE, _QUALITY_TITLE, _OUTLINES_TITLE)
+        if title in recipes
+    }
 
 
 def quality_recipe(quality: Path | None) -> dict[str, Any]:
@@ -138,16 +146,16 @@ def quality_recipe(quality: Path | None) -> dict[str, Any]:
     return {} if quality is None else {_QUALITY_TITLE: read_run_record(quality)["recipe"]}
 
 
-def load_joint_run(run: Path, weights: str) -> TrainedHandNetwork:
-    """Load the network of a run for the task ``joints``.
+def load_located_run(run: Path, task: Literal["joints", "outlines"], weights: str) -> TrainedHandNetwork:
+    """Load the network of a run for a task on located hands.
 
     Raises:
         RecipeError: ``recipe_invalid`` if it is a run for another task.
     """
     recipe, network, _ = load_hand_run(run, weights)
-    if recipe.task != "joints":
+    if recipe.task != task:
         raise RecipeError(
-            "recipe_invalid", f"{run} holds a run for the task {recipe.task}. Choose a run for the task joints."
+            "recipe_invalid", f"{run} holds a run for the task {recipe.task}. Choose a run for the task {task}."
         )
     return TrainedHandNetwork(network, recipe.view.height, recipe.view.width)
 
@@ -155,6 +163,11 @@ def load_joint_run(run: Path, weights: str) -> TrainedHandNetwork:
 def joint_recipe(joints: Path | None) -> dict[str, Any]:
     """Return the recipe of the network for joints for the manifest."""
     return {} if joints is None else {_JOINTS_TITLE: read_run_record(joints)["recipe"]}
+
+
+def outline_recipe(outlines: Path | None) -> dict[str, Any]:
+    """Return the recipe of the network for outlines for the manifest."""
+    return {} if outlines is None else {_OUTLINES_TITLE: read_run_record(outlines)["recipe"]}
 
 
 def load_quality_run(run: Path, weights: str) -> TrainedQualityNetwork:

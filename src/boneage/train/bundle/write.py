@@ -43,6 +43,7 @@ from boneage.train.bundle.weight_bits import (
 from boneage.train.networks.layers import AgeNetwork
 
 _QUALITY_NAME = "quality.onnx"
+_OUTLINES_NAME = "outlines.onnx"
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def write_bundle(
         facts: manifest without members, hand networks and results of the self-test, which are filled in here.
         directory: folder of the bundle; it never exists half-written.
         hand: hand networks, either trained ones or a bundle whose hand graphs and limits are taken over. A bundle's
-            graphs stay unchanged unless 8 bits are requested, and its quality network is taken over too.
+            graphs stay unchanged unless 8 bits are requested, and its networks for quality and outlines are taken over
+            too.
         quality: trained quality network, which replaces that of the bundle `hand`.
         weight_bits: bits of the weights; see `export_graph`.
         overwrite: True to replace an existing bundle.
@@ -162,6 +164,7 @@ def rewrite_bundle(
     *,
     members: Sequence[NetworkMember] = (),
     joints: TrainedHandNetwork | None = None,
+    outlines: TrainedHandNetwork | None = None,
     quality: TrainedQualityNetwork | None = None,
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
@@ -175,6 +178,7 @@ def rewrite_bundle(
         directory: folder of the new bundle; it never exists half-written.
         members: further networks for ages.
         joints: trained network for joints, which replaces the bundle's.
+        outlines: trained network for outlines, which replaces the bundle's.
         quality: trained quality network, which replaces the bundle's.
         weight_bits: bits of those networks' weights; see `export_graph`.
         overwrite: True to replace an existing bundle.
@@ -192,6 +196,10 @@ def rewrite_bundle(
             manifest = replace(manifest, hand=replace(manifest.hand, joints=located))
         elif manifest.hand is not None:
             kept += manifest.hand.by_name().values()
+        if outlines is not None:
+            manifest = replace(manifest, outlines=_export_outlines(built, outlines, weight_bits))
+        elif manifest.outlines is not None:
+            kept.append(manifest.outlines)
         if quality is not None:
             manifest = replace(manifest, quality=_export_quality(built, quality, weight_bits))
         elif manifest.quality is not None:
@@ -252,7 +260,8 @@ def _fill(
     graphs = _take_over_hand(directory, hand, bits) if isinstance(hand, Bundle) else _export_hand(directory, hand, bits)
     entries = tuple(_export_member(directory, member, bits) for member in members)
     judge = _export_quality(directory, quality, bits) if quality else _take_over_quality(directory, hand, bits)
-    manifest = replace(facts, members=entries, hand=graphs, quality=judge)
+    outlines = _take_over_outlines(directory, hand, bits)
+    manifest = replace(facts, members=entries, hand=graphs, quality=judge, outlines=outlines)
     ages = _phantom_ages(Bundle(directory, manifest), entries)
     write_manifest(replace(manifest, self_test=SelfTest(ages, facts.self_test.tolerance_months)), directory)
     _reject_failing(directory)
@@ -311,6 +320,21 @@ def _take_over_quality(
     if not isinstance(hand, Bundle) or hand.manifest.quality is None:
         return None
     return _take_over(hand.directory, hand.manifest.quality, directory / _QUALITY_NAME, bits)
+
+
+def _take_over_outlines(
+    directory: Path, hand: Bundle | TrainedHandNetworks | None, bits: WeightBits
+) -> HandGraph | None:
+    """Take over the network for outlines of the bundle that provides the hand networks, if it has one."""
+    if not isinstance(hand, Bundle) or hand.manifest.outlines is None:
+        return None
+    return _take_over(hand.directory, hand.manifest.outlines, directory / _OUTLINES_NAME, bits)
+
+
+def _export_outlines(directory: Path, network: TrainedHandNetwork, bits: WeightBits) -> HandGraph:
+    path, height, width = directory / _OUTLINES_NAME, network.height, network.width
+    export_hand_graph(network.network, path, kind="outlines", height=height, width=width, weight_bits=bits)
+    return HandGraph(path.name, sha256_of(path), height, width)
 
 
 def _export_quality(directory: Path, quality: TrainedQualityNetwork, bits: WeightBits) -> QualityGraph:

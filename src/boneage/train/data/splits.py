@@ -16,6 +16,7 @@ _TARGETS: Mapping[str, Callable[[Path], Collection[str]]] = {
     "mask": read_masks,
     "points": read_key_points,
     "joints": read_joints,
+    "outlines": read_masks,
 }
 """Readers of the annotations of each task that needs them."""
 

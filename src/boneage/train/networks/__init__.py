@@ -13,6 +13,7 @@ from boneage.errors import RecipeError
 from boneage.train.networks.bones import BoneNetwork
 from boneage.train.networks.inception import InceptionNetwork
 from boneage.train.networks.layers import AgeNetwork
+from boneage.train.networks.outlines import OutlineNetwork
 from boneage.train.networks.points import JointNetwork, KeyPointNetwork, VGGKeyPointNetwork
 from boneage.train.networks.quality import QualityNetwork
 from boneage.train.networks.residual import ResidualNetwork
@@ -40,6 +41,7 @@ HAND_NETWORKS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "mask": {"unet": UNetwork},
     "points": {"key-points": KeyPointNetwork, "vgg-key-points": VGGKeyPointNetwork},
     "joints": {"joints": JointNetwork},
+    "outlines": {"outlines": OutlineNetwork},
     "quality": {"quality": QualityNetwork},
 }
 """Builders of networks for other tasks than ages, by task and name; see `NETWORKS`."""

@@ -18,13 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from boneage.bundle.curve import AGES
-from boneage.hand.bones import BONES, TILE_COLUMNS, TILE_ROWS
+from boneage.hand.bones import BONES
 from boneage.hand.views import CellGrid
 from boneage.train.networks.layers import AgeHead, AgeNetwork, Explained
 from boneage.train.networks.residual import ResidualBlock
-
-_LEAST_RANGE = 1e-3
-"""Least difference of greys of a tile that shows a bone."""
+from boneage.train.networks.tiles import join_tiles, present_tiles, split_tiles, standardised
 
 _LEFT_OUT = -1e4
 """Score of a tile that does not count."""
@@ -94,12 +92,6 @@ class ConditionedTrunk(nn.Module):
         return x
 
 
-def _standardised(tiles: Tensor) -> Tensor:
-    """Return the pixels of tiles (N, B, P), each tile with zero mean and unit variance."""
-    centred = tiles - tiles.mean(dim=2, keepdim=True)
-    return centred / torch.sqrt((centred * centred).mean(dim=2, keepdim=True) + _LEAST_RANGE**2)
-
-
 class BoneNetwork(AgeNetwork):
     """Network for a view of single bones. Its age is the expectation of the hand's distribution.
 
@@ -128,7 +120,6 @@ class BoneNetwork(AgeNetwork):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.tile = (height // TILE_ROWS, width // TILE_COLUMNS)
         self.features = ConditionedTrunk(stem, widths, depths)
         self.cells = CellGrid(2 * 2 ** len(depths), 0.5)
         channels = self.features.channels
@@ -181,8 +172,7 @@ class BoneNetwork(AgeNetwork):
         assert read.features is not None  # noqa: S101 - always there in evaluation; for the type checker
         rows, columns = read.features.shape[3:]
         cells = torch.einsum("nbc,nbchw->nbhw", by_pooled, read.features) / (rows * columns)
-        mosaic = cells.reshape(-1, TILE_ROWS, TILE_COLUMNS, rows, columns).permute(0, 1, 3, 2, 4)
-        activation = mosaic.reshape(-1, TILE_ROWS * rows, TILE_COLUMNS * columns)
+        activation = join_tiles(cells)
         bones = torch.softmax(self.bone_months(read.hidden), dim=2)
         return explained._replace(activation=activation, bones=bones, bone_weights=read.shares.mean(dim=1))
 
@@ -205,12 +195,9 @@ class BoneNetwork(AgeNetwork):
         return torch.stack(ages, dim=1)
 
     def _read(self, view: Tensor, sex: Tensor) -> _Read:
-        height, width = self.tile
-        tiles = view.reshape(-1, TILE_ROWS, height, TILE_COLUMNS, width).permute(0, 1, 3, 2, 4)
-        tiles = tiles.reshape(-1, len(BONES), height, width)
-        flat = tiles.reshape(-1, len(BONES), height * width)
-        present = (flat.amax(dim=2) - flat.amin(dim=2)) > _LEAST_RANGE
-        tiles = _standardised(flat).reshape(-1, len(BONES), height, width)
+        tiles = split_tiles(view)
+        present = present_tiles(tiles)
+        tiles = standardised(tiles)
         features, pooled = self._features_of_all(tiles) if not self.training else (None, self._pooled(tiles, present))
         codes = self.bone_codes.expand(pooled.shape[0], -1, -1).to(pooled.dtype)
         sexes = sex[:, None].expand(-1, len(BONES), -1).to(pooled.dtype)

@@ -54,14 +54,20 @@ class UNetworkTrunk(nn.Module):
             ConvolutionPair(deep + shallow, shallow) for shallow, deep in reversed([*itertools.pairwise(widths)])
         )
 
-    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        """Map a view to features (N, widths[0], H / fold, W / fold) and the deepest ones (N, widths[-1], h, w)."""
+    def forward(self, view: Tensor, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map a view to features (N, widths[0], H / fold, W / fold) and the deepest ones (N, widths[-1], h, w).
+
+        Args:
+            view: (N, 1, H, W).
+            prior: features that are added to the deepest ones, of their shape.
+        """
         x = nn.functional.pixel_unshuffle(view, self.fold)
         passed: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else nn.functional.max_pool2d(x, 2))
             passed.append(x)
         deepest = passed.pop()
+        x = deepest if prior is None else deepest + prior
         for block in self.up:
             x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, passed.pop()], dim=1))

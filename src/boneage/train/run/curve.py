@@ -21,6 +21,7 @@ from boneage.files import atomic_write, write_text
 MEASURES: Mapping[str, str] = {
     "mad_months": "validation MAD, months",
     "jaccard_distance": "1 - mean IoU of held-out masks",
+    "dice_distance": "1 - mean Dice of held-out masks",
     "error_percent": "median error of held-out points, % of the hand's length",
     "missed_percent": "disturbances missed, %",
 }

@@ -1,4 +1,4 @@
-"""Tasks on located hands that estimate no ages: joints and image quality."""
+"""Tasks on located hands that estimate no ages: joints, outlines and image quality."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from boneage.bundle.quality import QUALITY_LABELS, QualityLimit
+from boneage.hand.bones import BONES
 from boneage.hand.joints import JOINT_NAMES
 from boneage.hand.registration import HAND_LENGTH
 from boneage.hand.views import frame_to_view
 from boneage.tables.radiographs import LabelledRadiograph
-from boneage.train.data.annotations import read_joints
+from boneage.train.data.annotations import read_joints, read_masks
 from boneage.train.data.epochs import batches_of
 from boneage.train.data.joint_views import JointViews
+from boneage.train.data.outline_views import OutlineViews
 from boneage.train.data.quality_views import VALIDATION_EPOCH, QualityViews, Scenes
 from boneage.train.data.splits import draw_radiographs
-from boneage.train.run.losses import places_loss
+from boneage.train.networks.tiles import split_tiles
+from boneage.train.run.losses import outline_loss, places_loss
 from boneage.train.run.tasks import AnnotatedTask, Batches, LocatedTask, Watch
 
 
@@ -73,6 +76,52 @@ class JointsTask(LocatedTask, AnnotatedTask):
                 figures[f"{name}_median_percent"] = float(np.median(measured))
                 figures[f"{name}_p95_percent"] = float(np.percentile(measured, 95))
         return figures
+
+
+class OutlinesTask(LocatedTask, AnnotatedTask):
+    """Task of the outlines of epiphyses and carpal bones, on views of single bones."""
+
+    measure = "dice_distance"
+
+    @cached_property
+    def _masks(self) -> dict[str, Path]:
+        return read_masks(Path(self.recipe.data.targets))
+
+    def validation_views(self) -> OutlineViews:
+        """Return views of the unchanged validation radiographs."""
+        return OutlineViews(self.validation, self.cache, self.hands, self._masks, self.recipe)
+
+    def batches(self, epoch: int, *, rank: int, world: int) -> Batches:
+        """Return batches of views, masks and visible tiles."""
+        views = OutlineViews(self.training, self.cache, self.hands, self._masks, self.recipe, epoch=epoch)
+        return batches_of(views, self.recipe, epoch=epoch, rank=rank, world=world)
+
+    def loss(self, network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        """Return the loss of the masks on the tiles that show their bones."""
+        view, target, present = batch
+        return outline_loss(network(view), target, present)
+
+    def figures(self, predictions: Iterable[tuple[Any, Sequence[Tensor]]]) -> dict[str, float]:
+        """Return the mean Dice coefficient of the radiographs, and for each bone that over all radiographs.
+
+        Tiles count by the areas of the hand that they show. The measure is 1 - the mean.
+        """
+        common: list[Tensor] = []
+        both: list[Tensor] = []
+        sides = torch.tensor([bone.side for bone in BONES])
+        for logits, (target, present) in predictions:
+            mask, truth = split_tiles(logits.float().cpu()) > 0, split_tiles(target) > 0.5
+            areas = present * (sides / mask.shape[2]) ** 2
+            common.append((mask & truth).sum(dim=(2, 3)) * areas)
+            both.append((mask.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))) * areas)
+        shared, total = torch.cat(common), torch.cat(both)
+        dice = float((2 * shared.sum(dim=1) / total.sum(dim=1).clamp(min=1)).mean())
+        by_bone = 2 * shared.sum(dim=0) / total.sum(dim=0).clamp(min=1)
+        return {
+            "dice_distance": 1 - dice,
+            "dice": dice,
+            **{f"{bone.name}_dice": float(one) for bone, one in zip(BONES, by_bone, strict=True)},
+        }
 
 
 class QualityTask(LocatedTask):

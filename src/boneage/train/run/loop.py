@@ -101,7 +101,7 @@ def train(
             started again.
     """
     fabric = launch(engine, recipe.train.precision)
-    if recipe.task == "mask" and fabric.device.type == "cpu":
+    if recipe.task in ("mask", "outlines") and fabric.device.type == "cpu":
         torch.set_num_threads(1)  # more threads corrupted the heap while the U-Net trained (torch 2.13; docs/log.md)
     quiet = quiet or not fabric.is_global_zero
     task, rejected = prepare_task(fabric, recipe, radiographs, cache_folder or folder.parent / "cache", quiet=quiet)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from boneage.bundle.curve import AGES
 from boneage.train.networks.points import LocatedPoints
+from boneage.train.networks.tiles import split_tiles
 
 EPSILON = 1e-7
 """Small number that keeps logarithms and the quotient of Eq. 3 finite where label and prediction are both 0."""
@@ -63,6 +64,27 @@ def mask_loss(logits: Tensor, label: Tensor) -> Tensor:
     """
     entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), label)
     return entropy - torch.log(jaccard(torch.sigmoid(logits.float()), label) + EPSILON)
+
+
+def outline_loss(logits: Tensor, target: Tensor, present: Tensor) -> Tensor:
+    """Return the binary cross entropy plus 1 - Dice, over the tiles of a view that show their bones.
+
+    The Dice coefficient (Milletari et al., 3DV 2016) is that of each bone over the whole batch, averaged over the
+    bones. Thin epiphyses of the fingers therefore count as much as the carpal bones. A young child's tile without an
+    epiphysis adds nothing of its own.
+
+    Args:
+        logits: (N, 1, H, W) on a view of single bones; their logistic function is the probability.
+        target: (N, 1, H, W), 0..1.
+        present: (N, B), 1 for the tiles that count.
+    """
+    of_tiles, wanted = split_tiles(logits.float()), split_tiles(target)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(of_tiles, wanted, reduction="none")
+    entropy = (entropy.mean(dim=(2, 3)) * present).sum() / present.sum().clamp(min=1)
+    probability, counts = torch.sigmoid(of_tiles), present[:, :, None, None]
+    common = (probability * wanted * counts).sum(dim=(0, 2, 3))
+    both = ((probability + wanted) * counts).sum(dim=(0, 2, 3))
+    return entropy + (1 - (2 * common + 1) / (both + 1)).mean()
 
 
 def points_loss(

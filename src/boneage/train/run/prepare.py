@@ -15,7 +15,7 @@ from boneage.train.data.splits import ANNOTATED_TASKS, choose_radiographs
 from boneage.train.recipe import Recipe
 from boneage.train.run.age_tasks import AgeTask, BoneAgeTask
 from boneage.train.run.hand_tasks import HAND_TASKS
-from boneage.train.run.located_tasks import JointsTask, QualityTask
+from boneage.train.run.located_tasks import JointsTask, OutlinesTask, QualityTask
 from boneage.train.run.progress import progress_bar
 from boneage.train.run.tasks import Task
 
@@ -37,7 +37,7 @@ def prepare_task(
     rejected = {radiograph_id: code for radiograph_id, code in cache.rejected.items() if radiograph_id in chosen}
     training, validation = _present(training, cache, "train"), _present(validation, cache, "validation")
     hands = None
-    if recipe.task == "joints" or (recipe.task not in ANNOTATED_TASKS and recipe.view.needs_hand):
+    if recipe.task in ("joints", "outlines") or (recipe.task not in ANNOTATED_TASKS and recipe.view.needs_hand):
         hands = _open_hands(fabric, recipe, table, cache, quiet=quiet)
         rejected |= {radiograph_id: code for radiograph_id, code in hands.rejected.items() if radiograph_id in chosen}
         training, validation = _present(training, hands, "train"), _present(validation, hands, "validation")
@@ -48,6 +48,8 @@ def prepare_task(
     training, validation = _without(training, uniform, "train"), _without(validation, uniform, "validation")
     if recipe.task == "joints" and hands is not None:
         return JointsTask(recipe, training, validation, cache, hands), rejected
+    if recipe.task == "outlines" and hands is not None:
+        return OutlinesTask(recipe, training, validation, cache, hands), rejected
     if recipe.task == "age":
         task = BoneAgeTask if recipe.view.region == "bones" else AgeTask
         return task(recipe, training, validation, cache, hands), rejected

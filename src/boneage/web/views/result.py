@@ -241,6 +241,7 @@ def _viewer(assessment: Assessment) -> dict[str, Any]:
         "turns": 0 if hand is None else round(-hand.rotation_degrees / _QUARTER_TURN),
         "scales": heat_scales(),
         "outline": [] if hand is None else hand.outline_xy,
+        "epiphyses": [outline for bone in result.bones for outline in bone.outlines],
         "points": [] if hand is None else [{"name": name, "xy": xy} for name, xy in _points(hand)],
         "boxes": [{"name": words.region(name), "xy": xy} for name, xy in boxes.items()],
         "bones": [{"name": row.text, "xy": row.corners, "ruler": row.ruler} for row in bone_rows(result)],

@@ -1,4 +1,4 @@
-// What is drawn upon the radiograph as lines: outline, regions, single bones and key points, in the radiograph's own coordinates.
+// What is drawn upon the radiograph as lines: outline, epiphyses and carpal bones, regions, single bones and key points, in the radiograph's own coordinates.
 import { apply, invert } from "./camera.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -36,9 +36,10 @@ function showReading(panel, bone) {
 
 export function makeMarks(svg, data, boneReading) {
   const root = add(svg, "g", {});
-  const layers = Object.fromEntries(["outline", "regions", "bones", "points"].map((name) => [name, add(root, "g", { class: name })]));
+  const layers = Object.fromEntries(["outline", "epiphyses", "regions", "bones", "points"].map((name) => [name, add(root, "g", { class: name })]));
   const corners = (points) => points.map((xy) => xy.join(",")).join(" ");
   if (data.outline.length) add(layers.outline, "polygon", { points: corners(data.outline) });
+  for (const outline of data.epiphyses) add(layers.epiphyses, "polygon", { points: corners(outline) });
   const names = data.boxes.map(({ name, xy }) => {
     add(layers.regions, "polygon", { points: corners(xy) });
     return { xy, group: label(layers.regions, xy[0], name, 6, 17) };

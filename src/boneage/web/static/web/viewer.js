@@ -8,11 +8,11 @@ import { makeMarks } from "./radiograph_marks.js";
 import { Controls } from "./viewer_controls.js";
 
 const STORAGE_KEY = "viewer"; // in the browser's storage: visible layers, opacity and colours
-const LAYERS = ["heat", "outline", "points", "regions", "bones"];
+const LAYERS = ["heat", "outline", "epiphyses", "points", "regions", "bones"];
 const TOOLS = ["plate", "loupe", "measure"]; // switched on and off, too, but not kept
 const KEYS = {
   "+": "in", "=": "in", "-": "out", "_": "out", 0: "fit", 1: "full", 2: "whole", Backspace: "reset",
-  i: "invert", h: "heat", o: "outline", k: "points", r: "regions", b: "bones", f: "screen", "?": "help", t: "turn", T: "turnBack",
+  i: "invert", h: "heat", o: "outline", e: "epiphyses", k: "points", r: "regions", b: "bones", f: "screen", "?": "help", t: "turn", T: "turnBack",
   p: "plate", z: "loupe", m: "measure", Escape: "off",
   "[": "narrower", "]": "wider", w: "narrower", W: "wider", "{": "lower", "}": "higher", l: "lower", L: "higher",
 };
@@ -149,7 +149,7 @@ export class Viewer {
     new ResizeObserver(() => this.resized()).observe(this.stage);
     document.addEventListener("fullscreenchange", () => this.change());
     this.controls.button("screen").hidden = !document.fullscreenEnabled;
-    for (const name of ["outline", "points", "regions", "bones"]) this.controls.button(name).hidden = !this.marks.has(name);
+    for (const name of ["outline", "epiphyses", "points", "regions", "bones"]) this.controls.button(name).hidden = !this.marks.has(name);
     this.controls.button("fit").hidden = !this.data.outline.length;
     this.controls.button("measure").hidden = !this.measure;
     this.controls.button("loupe").hidden = !this.radiograph.hasLoupe;
