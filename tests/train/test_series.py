@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from boneage.errors import RecipeError
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph
+from boneage.train.candidates import CandidatePlan
+from boneage.train.grid import GridPlan
 from boneage.train.recipe import load_recipe
-from boneage.train.series import is_finished, plain_recipe, reject_changed
+from boneage.train.series import SeriesPlan, is_finished, plain_recipe, reject_changed
 
 
 def _run(folder: Path, months: float = 100.0) -> list[LabelledRadiograph]:
@@ -48,3 +51,26 @@ def test_is_finished_needs_the_same_labels(tmp_path: Path) -> None:
     older = [LabelledRadiograph("1", Path("1.png"), Sex.FEMALE, 101.0, "validation")]
     assert is_finished(tmp_path / "a", table, radiographs)
     assert not is_finished(tmp_path / "a", table, older)
+
+
+@pytest.mark.parametrize("images", [None, Path("images")])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        SeriesPlan(Path("a.csv"), Path("out"), changes=("train.epochs=1",), threads=3),
+        CandidatePlan(Path("a.csv"), Path("out"), names=("souza-a",), side=64, epochs={"shallow": 2, "deep": 1}),
+        GridPlan(Path("a.csv"), Path("out"), cache=Path("cache"), cells=(), epochs={"mixed": 2}, accelerator="cpu"),
+    ],
+    ids=lambda plan: type(plan).__name__,
+)
+def test_plan_survives_json(plan: SeriesPlan, images: Path | None) -> None:
+    """The process of a run gets the plan that the command made."""
+    plan = replace(plan, images=images)
+    assert type(plan).from_plain(json.loads(json.dumps(plan.to_plain()))) == plan
+
+
+def test_cache_stands_beside_the_series() -> None:
+    """Several series share the decoded radiographs."""
+    plan = SeriesPlan(Path("a.csv"), Path("runs/grid"))
+    assert plan.cache_folder == Path("runs/cache")
+    assert replace(plan, cache=Path("other")).cache_folder == Path("other")

@@ -10,6 +10,7 @@ import click
 from boneage.commands.each_radiograph import sigterm_interrupts
 from boneage.commands.export import tell_released
 from boneage.commands.progress import quiet_option, with_progress
+from boneage.commands.training import accelerator_option, cache_option, exit_by, jobs_option, report_line
 
 
 @click.command()
@@ -29,18 +30,10 @@ from boneage.commands.progress import quiet_option, with_progress
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the runs; existing ones are continued. [default: OUT-runs beside --out]",
 )
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --runs]"
-)
+@cache_option("cache beside --runs")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change all recipes, e.g. train.epochs=1.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Number of parallel training runs.")
-@click.option(
-    "--accelerator",
-    type=click.Choice(["auto", "cpu", "gpu"]),
-    default="auto",
-    show_default=True,
-    help="Device for training.",
-)
+@jobs_option
+@accelerator_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @quiet_option
 def build(
@@ -104,21 +97,8 @@ def build(
     )
     with sigterm_interrupts():
         built = build_bundle(
-            request, out, report=_report, overwrite=overwrite, progress=partial(with_progress, quiet=quiet)
+            request, out, report=report_line, overwrite=overwrite, progress=partial(with_progress, quiet=quiet)
         )
     if built.released is not None:
         tell_released(built.released)
-    if built.failed:
-        click.echo(
-            f"{len(built.failed)} training(s) failed, and no bundle was made: {', '.join(built.failed)}", err=True
-        )
-    statuses = {max(status, 0) or 1 for status in built.failed.values()}  # below 0: killed by a signal
-    click.get_current_context().exit(statuses.pop() if len(statuses) == 1 else min(len(statuses), 1))
-
-
-def _report(line: str) -> None:
-    import sys
-    import time
-
-    click.echo(f"{time.strftime('%H:%M:%S')} {line}")
-    sys.stdout.flush()
+    exit_by(built.failed, ", and no bundle was made")

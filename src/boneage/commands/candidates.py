@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from boneage.commands.each_radiograph import sigterm_interrupts
-from boneage.commands.grid import keyed, positive_count
-from boneage.commands.progress import quiet_option, with_progress
-
-if TYPE_CHECKING:
-    from boneage.train.candidates import CandidatePlan
+from boneage.commands.progress import quiet_option
+from boneage.commands.training import (
+    accelerator_option,
+    cache_option,
+    exit_by,
+    jobs_option,
+    keyed,
+    matching,
+    positive_count,
+    run_series,
+)
 
 
 @click.command()
@@ -32,17 +34,9 @@ if TYPE_CHECKING:
 )
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipes of all networks.")
 @click.option("--only", metavar="NAME,...", help="Train only these networks; * matches any text, e.g. 'souza-[a-d]'.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Number of parallel training runs.")
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --out]"
-)
-@click.option(
-    "--accelerator",
-    type=click.Choice(["auto", "cpu", "gpu"]),
-    default="auto",
-    show_default=True,
-    help="Device for training.",
-)
+@jobs_option
+@cache_option()
+@accelerator_option
 @quiet_option
 def candidates(
     *,
@@ -75,13 +69,13 @@ def candidates(
     """  # click reads the control character
     failed: dict[str, int] = {}
     if radiographs is not None:
-        from boneage.train.candidates import CANDIDATES, DEPTHS, CandidatePlan
+        from boneage.train.candidates import CANDIDATES, DEPTHS, CandidatePlan, train_candidates
 
         plan = CandidatePlan(
             radiographs=radiographs,
             out=out,
             images=images,
-            names=_chosen(only, tuple(CANDIDATES)),
+            names=tuple(matching(only, tuple(CANDIDATES))),
             side=side or 0,
             epochs=keyed("--epochs", epochs, DEPTHS, positive_count) if epochs else {},
             changes=changes,
@@ -89,38 +83,11 @@ def candidates(
             accelerator=accelerator,
             threads=max(1, (os.cpu_count() or 1) // jobs),
         )
-        failed = _train(plan, jobs, quiet)
+        failed = run_series(train_candidates, plan, jobs, quiet=quiet)
     elif any((images, side, epochs, changes, only, cache)):
         raise click.UsageError("Without --radiographs nothing is trained, and only --out is allowed.")
     _report(out)
-    if failed:
-        click.echo(f"{len(failed)} training(s) failed: {', '.join(failed)}", err=True)
-    statuses = {max(status, 0) or 1 for status in failed.values()}  # below 0: killed by a signal
-    click.get_current_context().exit(statuses.pop() if len(statuses) == 1 else min(len(statuses), 1))
-
-
-def _chosen(only: str | None, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names that match one of the patterns."""
-    patterns = ["*"] if only is None else [part.strip() for part in only.split(",")]
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise click.UsageError(f"--only: no network is named {pattern!r}; there are {', '.join(names)}.")
-    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
-
-
-def _train(plan: CandidatePlan, jobs: int, quiet: bool) -> dict[str, int]:
-    import sys
-    import time
-    from functools import partial
-
-    from boneage.train.candidates import train_candidates
-
-    def report(line: str) -> None:
-        click.echo(f"{time.strftime('%H:%M:%S')} {line}")
-        sys.stdout.flush()
-
-    with sigterm_interrupts():
-        return train_candidates(plan, jobs=jobs, report=report, progress=partial(with_progress, quiet=quiet))
+    exit_by(failed)
 
 
 def _report(out: Path) -> None:

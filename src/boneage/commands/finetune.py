@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from boneage.commands.training import accelerator_option, cache_option
+
 if TYPE_CHECKING:
     from boneage.train.bundle.finetune import TuningResult
 
@@ -47,16 +49,8 @@ _METHODS = {
 @click.option("--name", default="", help="Name of the new bundle. [default: the old one's with -tuned]")
 @click.option("--data", default="", help="Description of the radiographs for the manifest.")
 @click.option("--licence", default="", help="Licence of the new weights. [default: the old bundle's]")
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: among the runs]"
-)
-@click.option(
-    "--accelerator",
-    type=click.Choice(["auto", "cpu", "gpu"]),
-    default="auto",
-    show_default=True,
-    help="Device for training.",
-)
+@cache_option("among the runs")
+@accelerator_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @click.option("--quiet", is_flag=True, help="Show no progress bars, one line per epoch.")
 def finetune(

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from boneage.commands.each_radiograph import sigterm_interrupts
-from boneage.commands.progress import quiet_option, with_progress
+from boneage.commands.progress import quiet_option
+from boneage.commands.training import (
+    accelerator_option,
+    cache_option,
+    exit_by,
+    jobs_option,
+    keyed,
+    matching,
+    positive_count,
+    run_series,
+)
 
 if TYPE_CHECKING:
     from boneage.evaluate.grid import Cell, Cohort, GridRegion
-    from boneage.train.grid import GridPlan
-
-T = TypeVar("T")
-K = TypeVar("K", bound=str)
 
 
 @click.command()
@@ -34,7 +38,7 @@ K = TypeVar("K", bound=str)
 @click.option("--epochs", metavar="N|mixed=N,males=N,females=N", help="Epochs of training. [default: the recipe's]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe of all networks.")
 @click.option("--only", metavar="NAME,...", help="Train only these networks; * matches any text, e.g. '*-males-a'.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Number of parallel training runs.")
+@jobs_option
 @click.option(
     "--folds",
     default=0,
@@ -42,16 +46,8 @@ K = TypeVar("K", bound=str)
     type=click.IntRange(0),
     help="Folds of each network, for fitted ensemble weights.",
 )
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --out]"
-)
-@click.option(
-    "--accelerator",
-    type=click.Choice(["auto", "cpu", "gpu"]),
-    default="auto",
-    show_default=True,
-    help="Device for training.",
-)
+@cache_option()
+@accelerator_option
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots; needs boneage[plot].")
 @quiet_option
 def grid(
@@ -95,7 +91,7 @@ def grid(
         require_matplotlib()
     failed: dict[str, int] = {}
     if radiographs is not None:
-        from boneage.train.grid import SCALE, GridPlan
+        from boneage.train.grid import SCALE, GridPlan, train_grid
 
         regions, cohorts, cells = _keys()
         plan = GridPlan(
@@ -113,57 +109,20 @@ def grid(
             accelerator=accelerator,
             threads=max(1, (os.cpu_count() or 1) // jobs),
         )
-        failed = _train(plan, jobs, quiet)
+        failed = run_series(train_grid, plan, jobs, quiet=quiet)
     elif any((images, hands, scale, epochs, changes, only, folds, cache)):
         raise click.UsageError("Without --radiographs nothing is trained, and only --out and --plots are allowed.")
     if failed and not any((out / "predictions").glob("*.csv")):
         click.echo("No network has been trained: there are no tables.", err=True)
     else:
         _report(out, plots)
-    if failed:
-        click.echo(f"{len(failed)} training(s) failed: {', '.join(failed)}", err=True)
-    statuses = {max(status, 0) or 1 for status in failed.values()}  # below 0: killed by a signal
-    click.get_current_context().exit(statuses.pop() if len(statuses) == 1 else min(len(statuses), 1))
-
-
-def keyed(option: str, text: str, keys: Sequence[K], parse: Callable[[str], T]) -> dict[K, T]:
-    """Parse values by key: one for all, ``0.5``, or one for each, ``A=0.5,B=1,C=1``.
-
-    Raises:
-        click.UsageError: a key is missing, unknown or named twice, or a value cannot be parsed.
-    """
-    try:
-        if "=" not in text:
-            return dict.fromkeys(keys, parse(text))
-        pairs = [part.split("=") for part in text.split(",")]
-        given = {key.strip().casefold(): parse(value) for key, value in pairs}
-        if len(given) != len(pairs):
-            raise ValueError("a key is named twice")
-        values = {key: given.pop(key.casefold()) for key in keys}
-        if given:
-            raise KeyError(next(iter(given)))
-    except (ValueError, KeyError, ZeroDivisionError) as error:
-        each = ",".join(f"{key}=..." for key in keys)
-        raise click.UsageError(f"{option} is one positive number, or {each}; not {text!r} ({error}).") from error
-    return values
+    exit_by(failed)
 
 
 def _share(text: str) -> float:
     value = float(Fraction(text.strip()))
     if not 0 < value <= 1:
         raise ValueError("not above 0 and up to 1")
-    return value
-
-
-def positive_count(text: str) -> int:
-    """Parse a whole number of at least 1.
-
-    Raises:
-        ValueError: The text is not such a number.
-    """
-    value = int(text)
-    if value < 1:
-        raise ValueError("not at least 1")
     return value
 
 
@@ -175,28 +134,8 @@ def _keys() -> tuple[tuple[GridRegion, ...], tuple[Cohort, ...], tuple[Cell, ...
 
 def _chosen(only: str | None, cells: Sequence[Cell]) -> tuple[Cell, ...]:
     """Return the cells whose names match one of the patterns."""
-    patterns = ["*"] if only is None else [part.strip() for part in only.split(",")]
-    for pattern in patterns:
-        if not any(fnmatchcase(cell.name, pattern) for cell in cells):
-            raise click.UsageError(
-                f"--only: no network is named {pattern!r}; there are {', '.join(c.name for c in cells)}."
-            )
-    return tuple(cell for cell in cells if any(fnmatchcase(cell.name, pattern) for pattern in patterns))
-
-
-def _train(plan: GridPlan, jobs: int, quiet: bool) -> dict[str, int]:
-    import sys
-    import time
-    from functools import partial
-
-    from boneage.train.grid import train_grid
-
-    def report(line: str) -> None:
-        click.echo(f"{time.strftime('%H:%M:%S')} {line}")
-        sys.stdout.flush()
-
-    with sigterm_interrupts():
-        return train_grid(plan, jobs=jobs, report=report, progress=partial(with_progress, quiet=quiet))
+    names = matching(only, [cell.name for cell in cells])
+    return tuple(cell for cell in cells if cell.name in names)
 
 
 def _report(out: Path, plots: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from boneage.commands.progress import quiet_option, with_progress
+from boneage.commands.training import accelerator_option
 
 if TYPE_CHECKING:
     from boneage.tables.radiographs import LabelledRadiograph
@@ -80,7 +81,7 @@ def start(folder: Path, radiographs: Path, images: Path | None, outlines: Path, 
 @mine.command()
 @_FOLDER
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe hand-mask.")
-@click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+@accelerator_option
 @click.option("--devices", default="auto", show_default=True, help="Number of devices.")
 @quiet_option
 def train(folder: Path, changes: tuple[str, ...], accelerator: str, devices: str, quiet: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from boneage.commands.progress import quiet_option, with_progress
+from boneage.commands.training import cache_option
 
 
 @click.command()
@@ -23,9 +24,7 @@ from boneage.commands.progress import quiet_option, with_progress
     type=click.FloatRange(min=0, min_open=True),
     help="Largest size of the archive.",
 )
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --out]"
-)
+@cache_option()
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @quiet_option
 def pack(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from boneage.commands.training import accelerator_option, cache_option
+
 if TYPE_CHECKING:
     from boneage.train.run.loop import TrainingResult
 
@@ -26,16 +28,8 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; an existing run is continued."
 )
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe, e.g. train.epochs=3.")
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Folder of decoded radiographs. [default: cache beside --out]"
-)
-@click.option(
-    "--accelerator",
-    type=click.Choice(["auto", "cpu", "gpu"]),
-    default="auto",
-    show_default=True,
-    help="Device for training.",
-)
+@cache_option()
+@accelerator_option
 @click.option("--devices", default="auto", show_default=True, help="Number of devices; leave it out under torchrun.")
 @click.option("--nodes", default=1, show_default=True, help="Number of machines.")
 @click.option("--quiet", is_flag=True, help="Show no progress bars, one line per epoch.")

@@ -18,7 +18,7 @@ from boneage.evaluate.grid_orders import Verdict
 from boneage.evaluate.metrics import Figure, concordance, mean_absolute_difference, measure
 from boneage.evaluate.predictions import Predictions
 from boneage.evaluate.stages import Stage
-from boneage.evaluate.tables import SMALLEST_GROUP, markdown_table, with_interval
+from boneage.evaluate.tables import SMALLEST_GROUP, figure_cells, markdown_table, with_interval
 from boneage.files import write_text
 from boneage.tables.csv_table import write_rows
 
@@ -223,7 +223,7 @@ def write_report(folder: Path, candidates: Sequence[Candidate], notes: Sequence[
         folder / "stages.csv",
         ("column", "stage", "count", "mad_months", "low", "high"),
         [
-            (candidate.name, stage, count, *_numbers(mad))
+            (candidate.name, stage, count, *figure_cells(mad))
             for candidate in candidates
             for stage, (count, mad) in stage_mads(candidate.predictions).items()
         ],
@@ -231,7 +231,7 @@ def write_report(folder: Path, candidates: Sequence[Candidate], notes: Sequence[
     write_rows(
         folder / "steps.csv",
         ("first", "second", "paper_months", "difference_months", "low", "high", "verdict"),
-        [(s.first, s.second, f"{s.paper_months:.2f}", *_numbers(s.ours), s.verdict) for s in steps(candidates)],
+        [(s.first, s.second, f"{s.paper_months:.2f}", *figure_cells(s.ours), s.verdict) for s in steps(candidates)],
     )
 
 
@@ -240,14 +240,7 @@ def _tidy(candidate: Candidate) -> Sequence[object]:
     papers = (candidate.paper_mad_months, candidate.paper_epochs)
     return [
         *(candidate.name, candidate.parameters, *candidate.view, candidate.radiographs, candidate.epochs),
-        *_numbers(figures["mad"]),
+        *figure_cells(figures["mad"]),
         *(f"{figures['ccc'].value:.4f}", f"{candidate.best_mad_months:.3f}", f"{candidate.processor_hours:.3f}"),
         *(candidate.program, *("" if number is None else number for number in papers)),
     ]
-
-
-def _numbers(figure: Figure | None) -> tuple[str, str, str]:
-    if figure is None:
-        return "", "", ""
-    value, low, high = (f"{number:.4f}" for number in (figure.value, figure.low, figure.high))
-    return value, low, high

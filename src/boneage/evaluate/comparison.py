@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from boneage.errors import TableError
 from boneage.evaluate.metrics import RESAMPLES, Figure, concordance, mean_absolute_difference, measure
 from boneage.evaluate.predictions import Predictions
-from boneage.evaluate.tables import markdown_table, with_interval
+from boneage.evaluate.tables import figure_cells, markdown_table, with_interval
 from boneage.tables.csv_table import write_rows
 
 
@@ -111,14 +112,7 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     """Write the comparison as CSV atomically: figures and the bounds of their 95 % confidence intervals, months."""
     names = ("mad", "ccc", "gain")
     heads = ("name", *(f"{name}{end}" for name in names for end in ("", "_low", "_high")))
-    write_rows(path, heads, [(row.name, *_numbers((row.mad, row.ccc, row.gain))) for row in comparison.rows])
-
-
-def _numbers(figures: Sequence[Figure | None]) -> list[str]:
-    return [
-        text
-        for figure in figures
-        for text in (
-            ("", "", "") if figure is None else (f"{value:.4f}" for value in (figure.value, figure.low, figure.high))
-        )
+    rows = [
+        (row.name, *chain.from_iterable(map(figure_cells, (row.mad, row.ccc, row.gain)))) for row in comparison.rows
     ]
+    write_rows(path, heads, rows)

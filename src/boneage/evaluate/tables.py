@@ -270,6 +270,14 @@ def _tidy(value: float) -> str:
     return f"{value:.6g}" if math.isfinite(value) else ""
 
 
+def figure_cells(figure: Figure | None) -> tuple[str, str, str]:
+    """Return a figure and the bounds of its interval as cells of a CSV table; empty for no figure."""
+    if figure is None:
+        return "", "", ""
+    value, low, high = (f"{number:.4f}" for number in (figure.value, figure.low, figure.high))
+    return value, low, high
+
+
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a Markdown table. All columns except the first are aligned to the right."""
 

@@ -12,28 +12,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
-
 from boneage.evaluate.candidates import Candidate
-from boneage.evaluate.predictions import read_predictions, write_predictions
+from boneage.evaluate.predictions import read_predictions
 from boneage.files import write_text
 from boneage.tables.radiographs import read_radiographs
 from boneage.train.data.cache import Progress, build_cache
 from boneage.train.networks.souza import TABLE_I
 from boneage.train.recipe import Recipe, load_recipe, parse_recipe
 from boneage.train.run.curve import draw_curve, read_history
-from boneage.train.run.engine import Engine
-from boneage.train.run.loop import train
-from boneage.train.run.predict import predict_validation
 from boneage.train.run.processes import Job, Report, fulfil, run_jobs
 from boneage.train.run.run_folder import read_run_record
 from boneage.train.run.weights import build_recipe_network
-from boneage.train.series import is_finished, plain_recipe, reject_changed
+from boneage.train.series import SeriesPlan, is_finished, plain_recipe, reject_changed, train_and_predict
 
 INCEPTION = "inception-v3"
 
@@ -53,38 +48,19 @@ _SHALLOW = {f"souza-{column.lower()}" for column, facts in TABLE_I.items() if le
 
 
 @dataclass(frozen=True)
-class CandidatePlan:
+class CandidatePlan(SeriesPlan):
     """Plan of the trainings.
 
     Attributes:
-        radiographs: table of radiographs.
-        out: folder of the candidates.
-        images: folder of the radiographs' images; see `boneage.tables.radiographs.read_radiographs`.
         names: recipes of the networks to train.
         side: height and width of the views, pixels; 0 for the paper's 256.
         epochs: epochs of the columns A to D (``shallow``), and of E to H and Inception-V3 (``deep``); empty for those
             of the paper.
-        changes: changes of all recipes, ``key=value``.
-        cache: folder of decoded radiographs; by default beside `out`.
-        accelerator: see `boneage.train.run.engine.Engine`.
-        threads: threads of each run.
     """
 
-    radiographs: Path
-    out: Path
-    images: Path | None = None
     names: tuple[str, ...] = tuple(CANDIDATES)
     side: int = 0
     epochs: Mapping[Depth, int] = field(default_factory=dict)
-    changes: tuple[str, ...] = ()
-    cache: Path | None = None
-    accelerator: str = "auto"
-    threads: int = 1
-
-    @property
-    def cache_folder(self) -> Path:
-        """Folder of decoded radiographs."""
-        return self.cache or self.out.parent / "cache"
 
 
 def _run_folder(out: Path, name: str) -> Path:
@@ -143,36 +119,22 @@ def train_candidates(plan: CandidatePlan, *, jobs: int, report: Report, progress
 
 
 def _job(plan: CandidatePlan, name: str, recipe: Recipe) -> Job:
-    paths = {key: None if path is None else str(path) for key, path in _paths(plan).items()}
-    order = {"plan": asdict(plan) | paths, "name": name, "recipe": plain_recipe(recipe)}
+    order = {"plan": plan.to_plain(), "name": name, "recipe": plain_recipe(recipe)}
     return Job(name, "boneage.train.candidates", order, plan.out / "logs" / f"{name}.log", plan.threads)
-
-
-def _paths(plan: CandidatePlan) -> dict[str, Path | None]:
-    return {"radiographs": plan.radiographs, "out": plan.out, "images": plan.images, "cache": plan.cache}
-
-
-def _plan_of(facts: Mapping[str, Any]) -> CandidatePlan:
-    paths = {key: None if facts[key] is None else Path(facts[key]) for key in ("radiographs", "out", "images", "cache")}
-    return CandidatePlan(**{**facts, **paths, "names": tuple(facts["names"]), "changes": tuple(facts["changes"])})
 
 
 def run_one(plan: CandidatePlan, name: str, recipe: Recipe) -> None:
     """Train one network, or continue its training, and write its predictions.
 
     Raises:
-        BoneageError: see `boneage.train.run.loop.train` and `predict_validation`.
+        BoneageError: see `boneage.train.series.train_and_predict`.
     """
     radiographs = read_radiographs(plan.radiographs, plan.images)
     folder = _run_folder(plan.out, name)
     program = folder / "program.txt"
     if not program.exists():
         write_text(program, f"{program_version()}\n")
-    engine = Engine(plan.accelerator, devices=1)
-    train(recipe, radiographs, folder, cache_folder=plan.cache_folder, engine=engine, quiet=True)
-    device = "cuda" if plan.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    predictions = predict_validation(folder, radiographs, plan.cache_folder, device=device)
-    write_predictions(_table(plan.out, name), predictions)
+    train_and_predict(plan, recipe, radiographs, folder, _table(plan.out, name))
 
 
 def program_version() -> str:
@@ -234,7 +196,7 @@ def draw_curves(out: Path) -> list[Path]:
 
 
 def _fulfil(order: Mapping[str, Any]) -> None:
-    run_one(_plan_of(order["plan"]), order["name"], parse_recipe(order["recipe"]))
+    run_one(CandidatePlan.from_plain(order["plan"]), order["name"], parse_recipe(order["recipe"]))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,11 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from boneage.evaluate.grid import CELLS, COHORTS, REGIONS, SEXES_OF, Cell, Cohort, GridRegion
 from boneage.evaluate.predictions import Predictions, read_predictions, write_predictions
@@ -29,12 +28,9 @@ from boneage.train.data.cache import Progress, build_cache
 from boneage.train.data.hands import open_hands
 from boneage.train.data.splits import choose_radiographs
 from boneage.train.recipe import Recipe, load_recipe, parse_recipe
-from boneage.train.run.engine import Engine
-from boneage.train.run.loop import train
-from boneage.train.run.predict import predict_validation
 from boneage.train.run.processes import Job, Report, fulfil, run_jobs
 from boneage.train.run.run_folder import read_run_record
-from boneage.train.series import is_finished, plain_recipe, reject_changed
+from boneage.train.series import SeriesPlan, is_finished, plain_recipe, reject_changed, train_and_predict
 
 log = logging.getLogger(__name__)
 
@@ -56,44 +52,25 @@ _MULTIPLE = 4
 
 
 @dataclass(frozen=True)
-class GridPlan:
+class GridPlan(SeriesPlan):
     """Plan of a grid.
 
     Attributes:
-        radiographs: table of radiographs.
-        out: folder of the grid.
-        images: folder of the radiographs' images; see `boneage.tables.radiographs.read_radiographs`.
         hands: bundle whose hand networks register the radiographs; empty for the recipe's.
         scales: scales of the frame by region.
         epochs: epochs by cohort; empty for the recipe's. A cohort of one sex has half the radiographs and so half the
             steps.
-        changes: changes of the recipe, ``key=value``.
         cells: cells to train, out of 18.
         folds: number of further networks per cell for out-of-fold predictions; 0 for none.
         recipe: name or path of the family's recipe.
-        cache: folder of decoded radiographs; by default beside `out`.
-        accelerator: see `boneage.train.run.engine.Engine`.
-        threads: threads of each run.
     """
 
-    radiographs: Path
-    out: Path
-    images: Path | None = None
     hands: str = ""
     scales: Mapping[GridRegion, float] = field(default_factory=lambda: dict.fromkeys(REGIONS, SCALE))
     epochs: Mapping[Cohort, int] = field(default_factory=dict)
-    changes: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = CELLS
     folds: int = 0
     recipe: str = RECIPE
-    cache: Path | None = None
-    accelerator: str = "auto"
-    threads: int = 1
-
-    @property
-    def cache_folder(self) -> Path:
-        """Folder of decoded radiographs and located hands."""
-        return self.cache or self.out.parent / "cache"
 
 
 @dataclass(frozen=True)
@@ -248,8 +225,7 @@ def prepare(plan: GridPlan, radiographs: Sequence[LabelledRadiograph], recipe: R
 
 def _job(plan: GridPlan, run: Run) -> Job:
     facts = {
-        "plan": {**asdict(plan), "cells": [], "radiographs": str(plan.radiographs), "out": str(plan.out)}
-        | {key: None if path is None else str(path) for key, path in (("images", plan.images), ("cache", plan.cache))},
+        "plan": plan.to_plain() | {"cells": []},  # the run names its own
         "cell": list(run.cell),
         "recipe": plain_recipe(run.recipe),  # the recipe's file may change before this network's turn comes
         "fold": run.fold,
@@ -257,25 +233,16 @@ def _job(plan: GridPlan, run: Run) -> Job:
     return Job(run.name, "boneage.train.grid", facts, plan.out / "logs" / f"{run.name}.log", plan.threads)
 
 
-def _plan_of(facts: Mapping[str, Any]) -> GridPlan:
-    paths = {key: None if facts[key] is None else Path(facts[key]) for key in ("radiographs", "out", "images", "cache")}
-    return GridPlan(**{**facts, **paths, "changes": tuple(facts["changes"])})
-
-
 def run_one(plan: GridPlan, run: Run) -> None:
     """Train one network, or continue its training, and write its predictions.
 
     Raises:
-        BoneageError: see `boneage.train.run.loop.train` and `predict_validation`.
+        BoneageError: see `boneage.train.series.train_and_predict`.
     """
     radiographs = grid_radiographs(plan)
     if run.fold is not None:
         radiographs = fold_radiographs(radiographs, plan.folds, run.fold, run.recipe.data.split_seed)
-    engine = Engine(plan.accelerator, devices=1)
-    folder = run.folder(plan.out)
-    train(run.recipe, radiographs, folder, cache_folder=plan.cache_folder, engine=engine, quiet=True)
-    device = "cuda" if plan.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    write_predictions(run.table(plan.out), predict_validation(folder, radiographs, plan.cache_folder, device=device))
+    train_and_predict(plan, run.recipe, radiographs, run.folder(plan.out), run.table(plan.out))
 
 
 def _join_folds(plan: GridPlan, runs: Sequence[Run]) -> None:
@@ -322,7 +289,7 @@ def _sizes(records: Mapping[Cell, Mapping[str, Any]], region: GridRegion) -> str
 
 
 def _fulfil(order: Mapping[str, Any]) -> None:
-    plan = _plan_of(order["plan"])
+    plan = GridPlan.from_plain(order["plan"])
     run_one(plan, Run(Cell(*order["cell"]), parse_recipe(order["recipe"]), order["fold"], plan.folds))
 
 

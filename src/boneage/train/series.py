@@ -4,14 +4,83 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import torch
 
 from boneage.errors import RecipeError
+from boneage.evaluate.predictions import write_predictions
 from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.recipe import Recipe
 from boneage.train.run.age_tasks import radiograph_labels
+from boneage.train.run.engine import Engine
+from boneage.train.run.loop import train
+from boneage.train.run.predict import predict_validation
 from boneage.train.run.run_folder import read_run_record
+
+_PATHS = ("radiographs", "out", "images", "cache")
+"""Fields of a plan that are paths."""
+
+
+@dataclass(frozen=True)
+class SeriesPlan:
+    """Plan of a series of trainings in one folder, each in a process of its own.
+
+    Attributes:
+        radiographs: table of radiographs.
+        out: folder of the series.
+        images: folder of the radiographs' images; see `boneage.tables.radiographs.read_radiographs`.
+        changes: changes of all recipes, ``key=value``.
+        cache: folder of decoded radiographs; by default beside `out`.
+        accelerator: see `boneage.train.run.engine.Engine`.
+        threads: threads of each run.
+    """
+
+    radiographs: Path
+    out: Path
+    images: Path | None = None
+    changes: tuple[str, ...] = ()
+    cache: Path | None = None
+    accelerator: str = "auto"
+    threads: int = 1
+
+    @property
+    def cache_folder(self) -> Path:
+        """Folder of decoded radiographs and located hands."""
+        return self.cache or self.out.parent / "cache"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the plan as JSON has it, for the process of a run."""
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Self:
+        """Return the plan that `to_plain` has written."""
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**{**fields, **{key: None if values[key] is None else Path(values[key]) for key in _PATHS}})
+
+
+def train_and_predict(
+    plan: SeriesPlan, recipe: Recipe, radiographs: Sequence[LabelledRadiograph], folder: Path, table: Path
+) -> None:
+    """Train one network of a series, or continue its training, and write its predictions by the last weights.
+
+    Args:
+        plan: plan of the series.
+        recipe: recipe of the network.
+        radiographs: labelled radiographs; those of the split ``validation`` are predicted.
+        folder: folder of the run.
+        table: predictions table to write.
+
+    Raises:
+        BoneageError: see `boneage.train.run.loop.train` and `predict_validation`.
+    """
+    engine = Engine(plan.accelerator, devices=1)
+    train(recipe, radiographs, folder, cache_folder=plan.cache_folder, engine=engine, quiet=True)
+    device = "cuda" if plan.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    write_predictions(table, predict_validation(folder, radiographs, plan.cache_folder, device=device))
 
 
 def plain_recipe(recipe: Recipe) -> Any:
