@@ -21,7 +21,6 @@ from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.grid import (
     GridPlan,
     Run,
-    _plan_of,
     cell_recipe,
     fold_radiographs,
     grid_notes,
@@ -148,7 +147,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             order = json.loads(json.dumps(job.order))
             try:
                 run_one(
-                    _plan_of(order["plan"]),
+                    GridPlan.from_plain(order["plan"]),
                     Run(Cell(*order["cell"]), parse_recipe(order["recipe"]), order["fold"], order["plan"]["folds"]),
                 )
             except BoneageError as error:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import click
 
 from boneage.commands.each_radiograph import sigterm_interrupts
 from boneage.commands.progress import with_progress
+
+if TYPE_CHECKING:
+    from boneage.train.data.cache import Progress
 
 Command = TypeVar("Command", bound=Callable[..., object])
 T = TypeVar("T")
@@ -102,7 +105,7 @@ class TrainSeries(Protocol[Plan_contra]):
     """Function that trains a series of networks, such as `boneage.train.grid.train_grid`."""
 
     def __call__(
-        self, plan: Plan_contra, *, jobs: int, report: Callable[[str], None], progress: Callable[..., object]
+        self, plan: Plan_contra, *, jobs: int, report: Callable[[str], None], progress: Progress
     ) -> dict[str, int]:
         """Train the networks of a plan, and return the exit status of failed runs by name."""
 

@@ -58,8 +58,9 @@ class SeriesPlan:
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Self:
         """Return the plan that `to_plain` has written."""
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**{**fields, **{key: None if values[key] is None else Path(values[key]) for key in _PATHS}})
+        fields: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in values.items()}
+        fields |= {key: Path(fields[key]) for key in _PATHS if fields[key] is not None}
+        return cls(**fields)
 
 
 def train_and_predict(
