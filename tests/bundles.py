@@ -26,7 +26,15 @@ from boneage.clinical.discordance import DiscordanceLimit, DiscordanceLimits
 from boneage.files import sha256_of
 from boneage.hand.views import CellGrid, ViewSpec
 from boneage.sex import Sex
-from tests.hand_graphs import LOCATE_VIEW, MASK_VIEW, REFINE_VIEW, mask_graph, points_graph
+from tests.hand_graphs import (
+    JOINT_VIEW,
+    LOCATE_VIEW,
+    MASK_VIEW,
+    REFINE_VIEW,
+    joints_graph,
+    mask_graph,
+    points_graph,
+)
 
 TINY_VIEW = ViewSpec(height=64, width=48)
 REGION_VIEWS = (ViewSpec("A", 64, 48, "hand"), ViewSpec("B", 48, 48, "hand"), ViewSpec("C", 24, 56, "hand"))
@@ -78,6 +86,7 @@ def tiny_bundle(
     mirror: bool = False,
     embedding_stats: EmbeddingStats | None = None,
     hand: bool = False,
+    joints: bool = False,
 ) -> Path:
     """Write a bundle into a new folder and return the folder.
 
@@ -92,6 +101,7 @@ def tiny_bundle(
         mirror: the members also read mirror images.
         embedding_stats: statistics of all members; the embedding has 4 components.
         hand: it has networks that find the phantom's hand (`tests.hand_graphs`).
+        joints: they locate the joints of a typical hand, too.
     """
     directory = Path(directory)
     directory.mkdir()
@@ -113,7 +123,7 @@ def tiny_bundle(
         title="A tiny bundle for tests",
         created="2025-01-01",
         members=entries,
-        hand=write_hand_networks(directory) if hand else None,
+        hand=write_hand_networks(directory, joints=joints) if hand else None,
         recipe={"network": {"name": "tiny"}},
         metrics=dict(METRICS) if metrics is None else metrics,
         curve=CURVE if distribution else None,
@@ -136,8 +146,10 @@ def expected_ages(directory: Path, manifest: Manifest) -> SelfTest:
     return SelfTest(ages)
 
 
-def write_hand_networks(directory: Path, *, spread_pixels: float = 0.05, hands: int = 1) -> HandGraphs:
-    """Write the three graphs that find the phantom's hand into a folder, as `tests.hand_graphs.points_graph`."""
+def write_hand_networks(
+    directory: Path, *, spread_pixels: float = 0.05, hands: int = 1, joints: bool = False
+) -> HandGraphs:
+    """Write the graphs that find the phantom's hand into a folder, as `tests.hand_graphs.points_graph`."""
     locate, refine = (
         points_graph(view, spread_pixels=spread_pixels, hands=hands) for view in (LOCATE_VIEW, REFINE_VIEW)
     )
@@ -145,6 +157,7 @@ def write_hand_networks(directory: Path, *, spread_pixels: float = 0.05, hands: 
         mask=_write_hand_network(directory, "mask", MASK_VIEW, mask_graph(MASK_VIEW)),
         locate=_write_hand_network(directory, "locate", LOCATE_VIEW, locate),
         refine=_write_hand_network(directory, "refine", REFINE_VIEW, refine),
+        joints=_write_hand_network(directory, "joints", JOINT_VIEW, joints_graph()) if joints else None,
     )
 
 

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from boneage.bundle.session import import_onnxruntime
+from boneage.hand.joints import JOINT_NAMES, Joints
 from boneage.hand.registration import Hand
-from boneage.hand.views import ViewSpec, cut_view, view_transform
+from boneage.hand.views import ViewSpec, cut_view, frame_to_view, view_transform
 from boneage.phantom import draw_hand, phantom_points
 
 MASK_VIEW = ViewSpec("radiograph", 128, 96, "percentile")
 LOCATE_VIEW = ViewSpec("radiograph", 128, 96, "percentile")
 REFINE_VIEW = ViewSpec("surroundings", 96, 88, "percentile")
+JOINT_VIEW = ViewSpec("A", 64, 48, "hand")
 
 _FROM_MEDIAN = 0.2
 """Least difference of the hand's pixels from the median, as a share of the largest difference."""
@@ -72,6 +74,29 @@ def points_graph(view: ViewSpec, *, spread_pixels: float = 0.05, hands: int = 1)
         "places_across": across.reshape(1, 3, 1),
     }
     return _model(view, nodes, weights, _POINT_OUTPUTS)
+
+
+def joints_graph(view: ViewSpec = JOINT_VIEW) -> onnx.ModelProto:
+    """Return a graph from ``view`` to the joints of a typical hand, ``points`` (N, J, 2) and ``spread`` (N, J)."""
+    count = len(JOINT_NAMES)
+    typical = frame_to_view(view).points(Joints.typical().frame_xy).astype(np.float32)
+    nodes = [
+        _node("ReduceMean", ["view"], "grey", axes=[1, 2, 3], keepdims=0),
+        _node("Mul", ["grey", "nothing"], "zero"),
+        _node("Unsqueeze", ["zero", "last"], "column"),
+        _node("Add", ["column", "spreads"], "spread"),
+        _node("Unsqueeze", ["spread", "axis"], "spread_by_axis"),
+        _node("Mul", ["spread_by_axis", "nothing"], "zeros"),
+        _node("Add", ["zeros", "typical"], "points"),
+    ]
+    weights = {
+        "nothing": np.array(0, np.float32),
+        "last": np.array([1], np.int64),
+        "axis": np.array([2], np.int64),
+        "spreads": np.full((1, count), 0.1, np.float32),
+        "typical": typical[None],
+    }
+    return _model(view, nodes, weights, {"points": ["batch", count, 2], "spread": ["batch", count]})
 
 
 _POINT_OUTPUTS: dict[str, list[str | int]] = {"points": ["batch", 3, 2], "spread": ["batch", 3], "hands": ["batch", 3]}

@@ -33,6 +33,23 @@ KINDS: Mapping[str, dict[str, Any]] = {
 """Networks with batch normalisation that is folded or is not, instance normalisation or none; numbers and
 distributions."""
 
+BONES = {"stem": 4, "widths": [6, 8], "depths": [1, 2], "hidden": 8, "heads": 2}
+"""A network for single bones."""
+
+
+def bone_recipe(**options: Any) -> Recipe:
+    """A recipe of a tiny network for single bones, on 18 tiles of 16 x 16."""
+    return parse_recipe(
+        {
+            "title": "bones",
+            "network": {"name": "bones", "options": {**BONES, **options}},
+            "view": {"region": "bones", "height": 48, "width": 96, "grey": "hand"},
+            "data": {"hands": "hand"},
+            "augment": {"rotation_degrees": 5.0, "gamma": 0.3, "fewest_bones": 4, "most_bones": 12},
+            "train": {"batch_size": 8, "workers": 0, "loss": "label-distribution", "age_unit": "range"},
+        }
+    )
+
 
 def recipe_of(kind: str, **train: Any) -> Recipe:
     """A recipe of a tiny network on views of 64 x 48."""
@@ -65,6 +82,8 @@ def random_network(recipe: Recipe, seed: int = 0) -> AgeNetwork:
             nn.init.uniform_(module.running_var, 0.5, 1.5)
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.bias, 0, 0.1)
+    for table in network.row_tables:
+        nn.init.normal_(table, 0, 0.2)
     return network
 
 

@@ -17,21 +17,27 @@ from hypothesis import strategies as st
 
 import boneage
 from boneage.bundle.bundle import Bundle
+from boneage.bundle.calibration import Band, Calibration, SexCalibration
 from boneage.bundle.check import check_bundle
+from boneage.bundle.stages import StageWeights
 from boneage.errors import BoneageError
+from boneage.hand.bones import BONES
+from boneage.hand.registration import Region
+from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle import finetune as tuning
 from boneage.train.bundle.correction import LinearCorrection, apply_correction
 from boneage.train.bundle.finetune import TuningResult, finetune, paired_difference
-from boneage.train.bundle.tuning import TuningOptions
+from boneage.train.bundle.tuning import TuningOptions, combine_out_of_fold
 from boneage.train.bundle.tuning_data import split_for_tuning
+from boneage.train.networks.bones import BoneNetwork
 from boneage.train.run.age_tasks import AgeUnit
 from boneage.train.run.engine import Engine
 from boneage.train.run.run_folder import read_run_record
 from tests.bundles import tiny_bundle
 from tests.train.drawn_radiographs import draw_folder
-from tests.train.tuned_bundles import bundle_of, random_network, recipe_of
+from tests.train.tuned_bundles import bone_recipe, bundle_of, random_network, recipe_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of a torch function that torch will drop
@@ -195,8 +201,6 @@ def test_finetune_rejects_few_radiographs_or_no_recipes(
     assert code_of(lambda: finetune(tiny, radiographs, out)) == "bundle_mismatch"
     finder = Bundle.open(tiny_bundle(tmp_path / "finder", views=(), hand=True, metrics={}))
     assert code_of(lambda: finetune(finder, radiographs, out)) == "bundle_mismatch"
-    with pytest.raises(BoneageError, match="single bones only"):
-        finetune(Bundle.open("fast"), radiographs, out)
     assert not out.exists()
 
 
@@ -207,6 +211,117 @@ def test_split_for_tuning_draws_by_sex(radiographs: list[LabelledRadiograph]) ->
     assert {radiograph.id: radiograph.split for radiograph in parts} == {
         radiograph.id: radiograph.split for radiograph in split_for_tuning(radiographs[::-1], 0.25, seed=0)
     }
+
+
+# --- networks for single bones, and weights by stage of maturity ---
+
+BAND = Band(None, 350, 9.0, 16.0, 6.0)
+
+
+def with_stages(bundle: Bundle, stages: StageWeights) -> Bundle:
+    calibration = Calibration({sex: SexCalibration(0.0, 1.0, (BAND,), stages) for sex in Sex})
+    return Bundle(bundle.directory, replace(bundle.manifest, calibration=calibration), threads=1)
+
+
+@pytest.fixture(scope="module")
+def bones(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """One network for single bones, whose mean gets 24 months more at every stage."""
+    folder = tmp_path_factory.mktemp("bones")
+    finder = Bundle.open(tiny_bundle(folder / "hand", views=(), hand=True, joints=True, metrics={}))
+    bundle = bundle_of(folder / "random", {"bones": bone_recipe()}, hand=finder)
+    return with_stages(bundle, StageWeights({"bones": (1.0,) * 6}, (24.0,) * 6))
+
+
+@pytest.fixture(scope="module")
+def hands(bones: Bundle, tmp_path_factory: pytest.TempPathFactory) -> list[LabelledRadiograph]:
+    """Phantoms of the ages that the bundle estimates."""
+    table = draw_folder(tmp_path_factory.mktemp("hands"), count=24, side=400)
+    drawn = read_radiographs(table, table.parent / "radiographs")
+    noise = np.random.default_rng(0).normal(0, 1, len(drawn))
+    return [
+        replace(one, boneage_months=boneage.assess(one.image, one.sex, bones).age_months + float(more))
+        for one, more in zip(drawn, noise, strict=True)
+    ]
+
+
+def test_finetune_trains_networks_for_bones(bones: Bundle, hands: list[LabelledRadiograph], tmp_path: Path) -> None:
+    """The ages of the bones are trained, too, and a bundle without a calibration has no weights by stage."""
+    result = finetune(bones, hands, tmp_path / "ours", replace(OPTIONS, folds=0, epochs=1), engine=CPU, quiet=True)
+    assert result.method == "networks"
+    assert result.bundle.manifest.calibration is None
+    assert all(check.passed for check in check_bundle(result.bundle))
+    before, after = (boneage.assess(hands[3].image, Sex.FEMALE, one) for one in (bones, result.bundle))
+    ages = [(old.age_months, new.age_months) for old, new in zip(before.bones, after.bones, strict=True)]
+    assert len(ages) == len(BONES)
+    assert any(old is not None and new is not None and abs(new - old) > 1 for old, new in ages)
+
+
+def test_finetune_keeps_weights_by_stage_that_help(
+    bones: Bundle, hands: list[LabelledRadiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "FEWEST_TO_CALIBRATE", 19)
+    options = replace(OPTIONS, learning_rate=1e-6, epochs=1)
+    result = finetune(bones, hands, tmp_path / "ours", options, engine=CPU, quiet=True)
+    calibration, former = result.bundle.manifest.calibration, bones.manifest.calibration
+    assert calibration is not None and former is not None
+    assert result.method == "unchanged"
+    assert result.out_of_fold["unchanged"] < 2
+    for sex in Sex:
+        assert calibration.by_sex[sex].stages == former.by_sex[sex].stages
+    assert result.after == pytest.approx(result.before, abs=1)
+
+
+@given(wrong=st.lists(st.floats(-40, 40), min_size=20, max_size=20), better=st.sampled_from([0, 1]))
+@settings(max_examples=25, deadline=None)
+def test_combine_out_of_fold_keeps_smaller_error(bundle: Bundle, wrong: list[float], better: int) -> None:
+    """Weights by stage are kept by the sexes whose error they lessen, without a correction of changed networks."""
+    first, second = (replace(bundle.members[0], name=name, weight=1.0) for name in ("first", "second"))
+    second = replace(second, view=ViewSpec("A", 64, 48, "hand"))
+    weights: dict[Region, tuple[float, ...]] = {"radiograph": (1.0,) * 6, "A": (0.0,) * 6}
+    stages = with_stages(bundle, StageWeights(weights, (3.0,) * 6)).manifest.calibration
+    manifest = replace(bundle.manifest, members=(first, second), calibration=stages)
+    radiographs = [
+        LabelledRadiograph(str(number), Path(), Sex.FEMALE if number % 2 else Sex.MALE, 60.0 + 5 * number)
+        for number in range(len(wrong))
+    ]
+    exact = {one.id: one.boneage_months for one in radiographs}
+    moved = {one.id: one.boneage_months + more for one, more in zip(radiographs, wrong, strict=True)}
+    estimates = {"first": moved, "second": exact} if better else {"first": exact, "second": moved}
+    labels = np.array(list(exact.values()))
+    plain = combine_out_of_fold(manifest, radiographs, estimates, "networks", stages=False)
+    chosen = combine_out_of_fold(manifest, radiographs, estimates, "networks", stages=True)
+    np.testing.assert_allclose(plain.age_months, labels + np.array(wrong) / 2)
+    assert plain.stages == {}
+    assert np.abs(chosen.age_months - labels).sum() <= np.abs(plain.age_months - labels).sum() + 1e-9
+    for sex, kept in chosen.stages.items():
+        assert not better
+        assert kept.correction_months == (0.0,) * 6
+        of_sex = np.array([one.sex == sex for one in radiographs])
+        np.testing.assert_allclose(chosen.age_months[of_sex], labels[of_sex])
+    unchanged = combine_out_of_fold(manifest, radiographs, estimates, "unchanged", stages=True)
+    for sex, kept in unchanged.stages.items():
+        assert stages is not None and kept == stages.by_sex[sex].stages
+
+
+def test_apply_correction_to_bones() -> None:
+    """The ages of single bones are corrected by the line of the hand."""
+    network = random_network(bone_recipe())
+    assert isinstance(network, BoneNetwork)
+    views, sexes = torch.randn(2, 1, 48, 96, generator=torch.Generator().manual_seed(0)), torch.eye(2)
+    unit, months = AgeUnit.of_range(), network.head.months
+
+    def ages_of_bones() -> torch.Tensor:
+        bones = network.explain(views, sexes).bones
+        assert bones is not None
+        return bones @ months
+
+    with torch.no_grad():
+        network.bone_months.weight.mul_(0.01)
+        network.bone_months.bias.copy_(-((months - 120) ** 2) / (2 * 8.0**2))
+        before = ages_of_bones()
+        apply_correction(network, unit, LinearCorrection(30.0, 0.9), unit)
+        after = ages_of_bones()
+    torch.testing.assert_close(after, 30 + 0.9 * before, atol=0.5, rtol=0)
 
 
 # --- lines ---

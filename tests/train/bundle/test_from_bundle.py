@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import nn
 
 from boneage.bundle.bundle import Bundle
 from boneage.errors import BundleError
-from boneage.train.bundle.export import parity
-from boneage.train.bundle.from_bundle import Folded, renormalise, restore_network
+from boneage.hand.bones import TILE_COLUMNS, cut_bones
+from boneage.hand.joints import JOINT_NAMES, Joints
+from boneage.hand.views import ViewSpec, measure_grey
+from boneage.phantom import draw_hand
+from boneage.sex import Sex
+from boneage.train.bundle import from_bundle
+from boneage.train.bundle.export import bone_parity, parity
+from boneage.train.bundle.from_bundle import PARITY_LIMIT_MONTHS, Folded, renormalise, restore_network
+from boneage.train.bundle.weight_bits import stored_bits
 from boneage.train.networks import AgeNetwork
 from boneage.train.networks.residual import ResidualBlock
 from tests.bundles import tiny_bundle
-from tests.train.tuned_bundles import KINDS, RANGE, SPREAD, bundle_of, random_network, recipe_of
+from tests.train.tuned_bundles import KINDS, RANGE, SPREAD, bone_recipe, bundle_of, random_network, recipe_of
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +72,119 @@ def test_restore_network_from_8_bits(tmp_path: Path) -> None:
     small = bundle_of(tmp_path / "small", {"one": replace(recipe_of("residual"), network=wide)}, weight_bits=8)
     network = restore_network(small, small.members[0])
     assert parity(network, small, batch(3)[0][:, 0].numpy()) < 1e-3
+
+
+# --- networks for single bones ---
+
+BONE_TILE = 16
+
+
+def bone_batch(count: int, seed: int = 1, *, absent: tuple[int, ...] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+    """Views of single bones with random tiles, some of which are even."""
+    views, sexes = torch.randn(count, 1, 48, 96, generator=torch.Generator().manual_seed(seed)), batch(count)[1]
+    for index in absent:
+        row, column = index // TILE_COLUMNS * BONE_TILE, index % TILE_COLUMNS * BONE_TILE
+        views[:, :, row : row + BONE_TILE, column : column + BONE_TILE] = 0.3
+    return views, sexes
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Networks that find the phantom's hand and its joints."""
+    folder = tmp_path_factory.mktemp("finder") / "hand"
+    return Bundle.open(tiny_bundle(folder, views=(), hand=True, joints=True, metrics={}))
+
+
+@pytest.fixture(scope="module")
+def bones(finder: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """One network for single bones."""
+    return bundle_of(tmp_path_factory.mktemp("bones") / "random", {"bones": bone_recipe()}, hand=finder)
+
+
+def bone_views(finder: Bundle, spec: ViewSpec) -> NDArray[np.float32]:
+    """Views of drawn hands of several ages, one of them with joints that are uncertain."""
+    views = []
+    for years in (3.0, 9.0, 15.0):
+        radiograph = draw_hand(years)
+        hand = finder.find_hand(radiograph)
+        if years == 9.0:
+            spread = np.where(np.arange(len(JOINT_NAMES)) < 5, 1.0, 0.01)
+            hand = replace(hand, joints=Joints(Joints.typical().frame_xy, spread))
+        views.append(cut_bones(radiograph, spec, hand, measure_grey(radiograph, spec.grey, hand)).view)
+    return np.stack(views)
+
+
+def check_restored_bones(finder: Bundle, bundle: Bundle, original: AgeNetwork) -> None:
+    """Ages, distributions and weights of bones come back, whether normalisations are restored or not."""
+    (member,) = bundle.members
+    random_tiles = bone_batch(3, absent=(0, 7, 12))[0][:, 0].numpy()
+    for batches in ([], [bone_batch(8, absent=(4, 11))]):
+        network = restore_network(bundle, member, batches)
+        for views in (bone_views(finder, member.view), random_tiles):
+            assert parity(network, bundle, views) < PARITY_LIMIT_MONTHS
+            assert bone_parity(network, bundle, views) < PARITY_LIMIT_MONTHS
+            outputs = bundle.run_batch(member, views, [Sex.MALE] * len(views))
+            explained = network.explain(torch.from_numpy(views)[:, None], torch.eye(2)[[1] * len(views)])
+            assert explained.bone_weights is not None
+            for weights, output in zip(explained.bone_weights.detach().numpy(), outputs, strict=True):
+                assert output.bones is not None
+                np.testing.assert_allclose(weights, output.bones.weights, atol=1e-4)
+        assert set(network.state_dict()) == set(original.state_dict())
+        for restored, table in zip(network.row_tables, original.row_tables, strict=True):
+            torch.testing.assert_close(restored, table, atol=2e-3, rtol=0)
+
+
+def test_restore_network_for_bones_equals_graph(finder: Bundle, bones: Bundle) -> None:
+    check_restored_bones(finder, bones, random_network(bone_recipe()))
+
+
+def test_restore_network_for_bones_from_8_bits(finder: Bundle, tmp_path: Path) -> None:
+    recipe = bone_recipe(widths=[32], depths=[1])
+    small = bundle_of(tmp_path / "small", {"bones": recipe}, hand=finder, weight_bits=8)
+    assert stored_bits((small.directory / small.members[0].graph).read_bytes()) == 8
+    check_restored_bones(finder, small, random_network(recipe))
+
+
+@pytest.mark.parametrize("options", [{"widths": [6, 10]}, {"hidden": 12}, {"heads": 4}, {"depths": [1, 1]}])
+def test_restore_network_for_bones_rejects_other_sizes(bones: Bundle, options: dict[str, Any]) -> None:
+    liar = with_recipe(bones, {"bones": bone_recipe(**options).to_dict()})
+    assert code_of(lambda: restore_network(liar, liar.members[0])) == "bundle_mismatch"
+
+
+def test_restore_network_rejects_other_ages_of_bones(bones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The age of the hand does not depend on the layer of the bones' ages, which is compared by itself."""
+    fill = from_bundle._fill
+
+    def exchanged(called: Sequence[nn.Module], *others: Any) -> Folded:
+        folded = fill(called, *others)
+        with torch.no_grad():
+            called[-1].bias.copy_(called[-1].bias.flip(0) + torch.linspace(-1, 1, 240))
+        return folded
+
+    monkeypatch.setattr(from_bundle, "_fill", exchanged)
+    assert code_of(lambda: restore_network(bones, bones.members[0])) == "bundle_output"
+
+
+@pytest.mark.parametrize(("name", "count"), [("fast", 1), ("standard", 3)])
+def test_shipped_networks_for_bones_are_restored(finder: Bundle, name: str, count: int) -> None:
+    bundle = Bundle.open(name, threads=1)
+    members = [member for member in bundle.members if member.view.region == "bones"]
+    assert len(members) == count
+    views = bone_views(finder, members[0].view)
+    for member in members:
+        network = restore_network(bundle, member)
+        assert parity(network, bundle, views, member=member.name) < PARITY_LIMIT_MONTHS
+        assert bone_parity(network, bundle, views, member=member.name) < PARITY_LIMIT_MONTHS
+
+
+def test_renormalised_network_for_bones_is_the_same_in_training(bones: Bundle) -> None:
+    """Statistics are those of the tiles that a batch of training computes; even tiles would move them."""
+    views = bone_batch(8, absent=(0, 1, 2, 3, 4, 5, 11))
+    network = restore_network(bones, bones.members[0], [views])
+    with torch.no_grad():
+        expected = network(*views)
+        actual = network.train()(*views)
+    torch.testing.assert_close(actual * 120, expected * 120, atol=0.05, rtol=0)
 
 
 def folded_network(seed: int) -> tuple[AgeNetwork, Folded]:

@@ -59,18 +59,25 @@ def test_exposure_does_not_count(network: BoneNetwork) -> None:
     torch.testing.assert_close(network(2.5 * views + 1.0, sex), network(views, sex), atol=1e-3, rtol=0)
 
 
-def test_training_equals_evaluation_of_present_tiles(network: BoneNetwork) -> None:
-    """In training only the tiles that are present are computed, with the same result."""
+def test_present_tiles_alone_give_the_same_result(network: BoneNetwork) -> None:
+    """Only `explain` computes all tiles; others compute those that are present, with the same result."""
     views, sex = inputs(absent=(2, 3, 11))
-    expected = network.log_distributions(views, sex)
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.Dropout):
-            module.eval()
-    actual = network.log_distributions(views, sex)
-    network.eval()
-    torch.testing.assert_close(actual.hand, expected.hand, atol=1e-5, rtol=0)
-    torch.testing.assert_close(actual.bones[actual.present], expected.bones[expected.present], atol=1e-5, rtol=0)
+    explained = network.explain(views, sex)
+    hand, bones, present = network.log_distributions(views, sex)
+    assert explained.distribution is not None and explained.bones is not None
+    torch.testing.assert_close(hand.exp(), explained.distribution, atol=1e-6, rtol=0)
+    torch.testing.assert_close(bones.exp()[present], explained.bones[present], atol=1e-6, rtol=0)
+    torch.testing.assert_close(network(views, sex), explained.age, atol=1e-5, rtol=0)
+
+
+def test_evaluation_computes_present_tiles_alone(network: BoneNetwork) -> None:
+    """Statistics that are measured in evaluation, as for a fine-tuning, are those of training: without even tiles."""
+    counts: list[int] = []
+    stem = network.features.stem
+    hook = stem.register_forward_hook(lambda _layer, inputs, _output: counts.append(len(inputs[0])))
+    network(*inputs(absent=(2, 3, 11)))
+    hook.remove()
+    assert counts == [BATCH * (len(BONES) - 3)]
 
 
 def test_distributions_sum_to_one(network: BoneNetwork) -> None:
@@ -93,7 +100,7 @@ def test_activation_equals_autograd_for_fixed_weights(network: BoneNetwork, monk
         return kept[0], kept[0].mean(dim=(3, 4))
 
     monkeypatch.setattr(network, "_features_of_all", features_of_all)
-    read = network._read(views, sex)._replace(shares=shares)
+    read = network._read(views, sex, all_tiles=True)._replace(shares=shares)
     age = network.head(network._combined(read), sex)
     (gradient,) = torch.autograd.grad(age.sum(), kept[0])
     cells = (gradient.mean(dim=(3, 4), keepdim=True) * kept[0]).sum(dim=2).detach()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from boneage.arrays import Months
 from boneage.bundle.calibration import SLOPES
@@ -42,10 +42,11 @@ class LinearCorrection:
 
 
 def apply_correction(network: AgeNetwork, unit: AgeUnit, correction: LinearCorrection, to: AgeUnit) -> None:
-    """Correct the last layer of a network in place, and convert it to another unit.
+    """Correct the last layers of a network in place, and convert it to another unit.
 
     The correction of a network that returns a number is exact. A network that returns a distribution over months takes
-    the logits of the uncorrected months, interpolated between two months, which is nearly exact.
+    the logits of the uncorrected months, interpolated between two months, which is nearly exact. A network for single
+    bones is corrected for the hand and for each bone.
 
     Args:
         network: network in `unit`.
@@ -53,17 +54,21 @@ def apply_correction(network: AgeNetwork, unit: AgeUnit, correction: LinearCorre
         correction: correction in months.
         to: unit of the result; a distribution has one unit only.
     """
-    last: Any = network.head.dense[-1]
     with torch.no_grad():
-        if network.gives_distribution:
-            months = network.head.months.double()
-            source = ((months - correction.intercept_months) / correction.slope).clamp(0, len(months) - 1)
-            low = source.floor().long().clamp(max=len(months) - 2)
-            part = (source - low).to(last.weight.dtype)
-            last.weight.copy_(last.weight[low] * (1 - part)[:, None] + last.weight[low + 1] * part[:, None])
-            last.bias.copy_(last.bias[low] * (1 - part) + last.bias[low + 1] * part)
-            return
-        gain = correction.slope * unit.spread_months / to.spread_months
-        level = (correction.slope * unit.mean_months + correction.intercept_months - to.mean_months) / to.spread_months
-        last.weight.mul_(gain)
-        last.bias.mul_(gain).add_(level)
+        for last in network.last_layers:
+            if network.gives_distribution:
+                _correct_distribution(last, network.head.months.double(), correction)
+            else:
+                gain = correction.slope * unit.spread_months / to.spread_months
+                middle = correction.slope * unit.mean_months + correction.intercept_months
+                last.weight.mul_(gain)
+                last.bias.mul_(gain).add_((middle - to.mean_months) / to.spread_months)
+
+
+def _correct_distribution(last: nn.Linear, months: Tensor, correction: LinearCorrection) -> None:
+    """Let the logits of the months (240,) be those of the months before the correction."""
+    source = ((months - correction.intercept_months) / correction.slope).clamp(0, len(months) - 1)
+    low = source.floor().long().clamp(max=len(months) - 2)
+    part = (source - low).to(last.weight.dtype)
+    last.weight.copy_(last.weight[low] * (1 - part)[:, None] + last.weight[low + 1] * part[:, None])
+    last.bias.copy_(last.bias[low] * (1 - part) + last.bias[low + 1] * part)

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from boneage.bundle.bundle import Bundle
+from boneage.bundle.curve import AGES
 from boneage.bundle.manifest import Member
+from boneage.bundle.member_output import MemberOutput
 from boneage.errors import BundleError
 from boneage.sex import Sex
 from boneage.train.bundle.weight_bits import ExportedGraph, WeightBits, phantom_views, write_graph
@@ -234,18 +236,48 @@ def parity(network: AgeNetwork, bundle: Bundle, views: NDArray[np.float32], *, m
         BundleError: ``bundle_mismatch`` if there is no such member.
     """
     chosen = _choose(bundle, member)
-    graph = AgeGraph(_plain(network), chosen.age_mean_months, chosen.age_spread_months).eval()
-    largest = 0.0
+    pairs = _outputs_of_both(network, bundle, views, chosen)
+    return max(float(np.abs(outputs[0] - [one.age_months for one in exported]).max()) for outputs, exported in pairs)
+
+
+def bone_parity(network: AgeNetwork, bundle: Bundle, views: NDArray[np.float32], *, member: str | None = None) -> float:
+    """Return the largest difference between the ages of single bones by a network and by its exported graph, months.
+
+    Bones without a weight are left out, since their ages have no meaning. `parity` compares the weights of the others
+    through the age of the hand.
+
+    Args:
+        network: see `parity`; it returns single bones.
+        bundle: see `parity`.
+        views: see `parity`.
+        member: see `parity`.
+
+    Raises:
+        BundleError: ``bundle_mismatch`` if there is no such member, or its graph has no output for single bones.
+    """
+    chosen = _choose(bundle, member)
+    months, largest = np.arange(AGES), 0.0
+    for (*_, curves, _weights), exported in _outputs_of_both(network, bundle, views, chosen):
+        for curve, output in zip(curves, exported, strict=True):
+            if output.bones is None:
+                raise BundleError("bundle_mismatch", f"The graph of {chosen.name} has no output for single bones.")
+            differences = np.abs((curve - output.bones.distributions) @ months)[output.bones.weights > 0]
+            largest = max(largest, float(differences.max(initial=0)))
+    return largest
+
+
+def _outputs_of_both(
+    network: AgeNetwork, bundle: Bundle, views: NDArray[np.float32], member: Member
+) -> Iterator[tuple[list[NDArray[np.float32]], list[MemberOutput]]]:
+    """Yield the outputs of `AgeGraph` and those of the exported graph, by batches, for every sex of the member."""
+    graph = AgeGraph(_plain(network), member.age_mean_months, member.age_spread_months).eval()
     for start in range(0, len(views), _BATCH):
         batch = views[start : start + _BATCH]
-        for sex in chosen.sexes:
+        for sex in member.sexes:
             one_hot = torch.from_numpy(np.repeat(sex.one_hot()[None], len(batch), axis=0))
             with torch.no_grad():
-                ages = graph(torch.from_numpy(batch[:, None]), one_hot)[0].numpy()
-            outputs = bundle.run_batch(chosen, batch, [sex] * len(batch), plain=True)
-            exported = np.array([output.age_months for output in outputs])
-            largest = max(largest, float(np.abs(ages - exported).max()))
-    return largest
+                outputs = [output.numpy() for output in graph(torch.from_numpy(batch[:, None]), one_hot)]
+            yield outputs, bundle.run_batch(member, batch, [sex] * len(batch), plain=True)
 
 
 def _choose(bundle: Bundle, name: str | None) -> Member:

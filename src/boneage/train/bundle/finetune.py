@@ -35,11 +35,11 @@ from boneage.errors import BundleError
 from boneage.evaluate.metrics import Figure, mean_absolute_difference, measure
 from boneage.evaluate.predictions import Predictions, write_predictions
 from boneage.tables.radiographs import LabelledRadiograph
-from boneage.train.bundle.export import parity
+from boneage.train.bundle.export import bone_parity, parity
 from boneage.train.bundle.from_bundle import PARITY_LIMIT_MONTHS
 from boneage.train.bundle.measure import measure_bundle
 from boneage.train.bundle.release import EMBEDDING_STATS_RADIOGRAPHS, PARITY_RADIOGRAPHS
-from boneage.train.bundle.tuning import Method, Tuning, TuningOptions, train_from_network
+from boneage.train.bundle.tuning import Method, OutOfFold, Tuning, TuningOptions, train_from_network
 from boneage.train.bundle.tuning_data import TuningData, label_months, split_for_tuning
 from boneage.train.bundle.write import NetworkMember, reject_taken, write_bundle
 from boneage.train.data.cache import Progress
@@ -104,8 +104,7 @@ def finetune(
     """Adapt a bundle to labelled radiographs, and write the new bundle.
 
     Args:
-        bundle: bundle whose manifest holds its members' recipes. Its networks for single bones, which cannot be
-            restored from their graphs, are left out.
+        bundle: bundle whose manifest holds its members' recipes.
         radiographs: some hundreds. If the table has a column ``split``, those of ``train`` are used for training and
             those of ``validation`` are held out. Otherwise a share is drawn.
         directory: folder of the new bundle, which appears there complete. Runs lie beside it in ``<directory>.runs``
@@ -128,7 +127,6 @@ def finetune(
         KeyboardInterrupt: see `boneage.train.run.loop.train`.
     """
     reject_taken(directory, overwrite=overwrite)
-    bundle = _without_bones(bundle)
     runs = directory.with_name(f"{directory.name}.runs")
     data = TuningData.open(
         bundle,
@@ -137,13 +135,12 @@ def finetune(
         progress,
     )
     tuning = Tuning(bundle, data, options, partial(train_from_network, data, runs, engine, quiet))
-    out_of_fold = tuning.out_of_fold() if options.folds else {}
     labels = label_months(data.training)
-    scores = {method: float(mean_absolute_difference(labels, ages)) for method, ages in out_of_fold.items()}
+    calibrated = bool(options.folds) and len(labels) >= FEWEST_TO_CALIBRATE
+    out_of_fold = tuning.out_of_fold(stages=calibrated) if options.folds else {}
+    scores = {method: float(mean_absolute_difference(labels, one.age_months)) for method, one in out_of_fold.items()}
     method: Method = min(scores, key=lambda one: scores[one]) if scores else "networks"
-    calibration = None
-    if scores and len(labels) >= FEWEST_TO_CALIBRATE:
-        calibration = calibrate([radiograph.sex for radiograph in data.training], labels, out_of_fold[method])
+    calibration = _calibration(data, out_of_fold[method]) if calibrated else None
     members = tuning.members(method)
     before = data.estimates(bundle, data.held_out)
     finish = _Finish(data, members, before, calibration, progress)
@@ -164,6 +161,13 @@ def finetune(
         difference=paired_difference(held, before, finish.after),
         rejected=data.rejected,
     )
+
+
+def _calibration(data: TuningData, out_of_fold: OutOfFold) -> Calibration:
+    """Fit the calibration of the new bundle, and add the weights by stage that the ages were combined with."""
+    sexes = [radiograph.sex for radiograph in data.training]
+    fitted = calibrate(sexes, label_months(data.training), out_of_fold.age_months)
+    return Calibration({sex: replace(one, stages=out_of_fold.stages.get(sex)) for sex, one in fitted.by_sex.items()})
 
 
 def paired_difference(labels: Months, before: Months, after: Months) -> Figure:
@@ -189,25 +193,6 @@ def _table(radiographs: Sequence[LabelledRadiograph], before: Months, after: Mon
         age_months=np.round(after, 3),
         groups={"before": tuple(f"{age:.3f}" for age in before)},
     )
-
-
-def _without_bones(bundle: Bundle) -> Bundle:
-    """Return the bundle without its networks for single bones.
-
-    Raises:
-        BundleError: ``bundle_mismatch`` if it has no others.
-    """
-    members = tuple(member for member in bundle.members if member.view.region != "bones")
-    if len(members) == len(bundle.members):
-        return bundle
-    if not members:
-        raise BundleError(
-            "bundle_mismatch",
-            f"The bundle {bundle.manifest.name} has networks for single bones only, which cannot be adapted."
-            " Choose standard or residual.",
-        )
-    log.warning("networks for single bones are not adapted, and left out")
-    return Bundle(bundle.directory, replace(bundle.manifest, members=members), threads=bundle.threads)
 
 
 class _Finish:
@@ -258,6 +243,8 @@ class _Finish:
             return
         views = torch.cat([batch[0] for batch in self.data.views(member, served)])[:, 0].numpy()
         difference = parity(made.network, bundle, views, member=member.name)
+        if made.network.gives_bones:
+            difference = max(difference, bone_parity(made.network, bundle, views, member=member.name))
         if not difference <= PARITY_LIMIT_MONTHS:
             raise BundleError(
                 "bundle_output", f"The graph of {member.name} differs from its network by {difference:.3f} months."

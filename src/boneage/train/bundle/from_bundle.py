@@ -3,8 +3,8 @@
 A bundle holds a trained network as a graph only. The exporter has turned its weights into constants (integers that
 nodes of the graph scale back), may have merged equal ones, and has folded each batch normalisation into the
 convolution before it. Names are therefore of no use. The layers of the network that the recipe describes are called
-once, and take their weights from the graph's nodes of the same kinds, which are in the same order. Network and graph
-must then agree on drawn hands.
+once, and take their weights from the graph's nodes of the same kinds, which are in the same order. Matrices of which
+the network takes rows follow their own order. Network and graph must then agree on drawn hands.
 
 A folded normalisation cannot be recovered. Instead, `renormalise` gives each normalisation the mean and spread of its
 input, and chooses scale and shift such that the network's outputs stay the same. The network can then be trained like
@@ -13,10 +13,10 @@ any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -30,7 +30,7 @@ from boneage.bundle.session import import_onnxruntime
 from boneage.errors import BundleError, RecipeError
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand
-from boneage.train.bundle.export import parity
+from boneage.train.bundle.export import bone_parity, parity
 from boneage.train.networks import AgeNetwork, build_network
 from boneage.train.recipe import Recipe, parse_recipe
 
@@ -46,7 +46,13 @@ _NODES: Mapping[type[nn.Module], str] = {
     nn.BatchNorm2d: "BatchNormalization",
     nn.InstanceNorm2d: "InstanceNormalization",
 }
-"""Layers with weights, and the operators that represent them."""
+"""Layers with weights, and the operators that represent them.
+
+A dense layer on maps of more than two axes is a product and a sum (`_weighted_nodes`).
+"""
+
+_ROWS = ("Gather", "GatherND")
+"""Operators that take rows of a matrix."""
 
 _PHANTOM_YEARS = (2.0, 6.0, 10.0, 14.0, 18.0)
 
@@ -93,7 +99,10 @@ def restore_network(bundle: Bundle, member: Member, batches: Iterable[Sequence[T
         raise _not_restored(bundle, member, f"its network cannot be built: {error.message}") from error
     network.eval()
     order, normalised = _layers_as_called(network, member.view)
-    folded = _fill(order, normalised, _constant_inputs(bundle, member), partial(_not_restored, bundle, member))
+    weights = _weights_of_graph(bundle, member)
+    rejection = partial(_not_restored, bundle, member)
+    _fill_tables(network.row_tables, weights.tables, rejection)
+    folded = _fill(order, normalised, weights.layers, rejection)
     _reject_difference(network, bundle, member)
     statistics = list(islice(batches, STATISTICS_BATCHES))
     if statistics and folded:
@@ -188,16 +197,28 @@ def _layers_as_called(network: AgeNetwork, view: ViewSpec) -> tuple[list[nn.Modu
 
     hooks = [layer.register_forward_hook(notice) for layer in network.modules() if type(layer) in _NODES]
     try:
-        with torch.no_grad():
-            network(torch.zeros(1, 1, view.height, view.width), torch.eye(2)[:1])
+        with torch.no_grad():  # the graph has the outputs of `explain`, in the order of its calls
+            network.explain(torch.zeros(1, 1, view.height, view.width), torch.eye(2)[:1])
     finally:
         for hook in hooks:
             hook.remove()
     return called, before
 
 
-def _constant_inputs(bundle: Bundle, member: Member) -> list[tuple[str, list[NDArray[np.float32]]]]:
-    """Return the operator and the constant inputs of each node with weights, in the graph's order."""
+class _GraphWeights(NamedTuple):
+    """Weights of a graph, in its order.
+
+    Attributes:
+        layers: operator of each node with weights, and its constant inputs; a matrix is (out, in).
+        tables: matrices of which rows are taken.
+    """
+
+    layers: list[tuple[str, list[NDArray[np.float32]]]]
+    tables: list[NDArray[np.float32]]
+
+
+def _weights_of_graph(bundle: Bundle, member: Member) -> _GraphWeights:
+    """Return the weights of a member's graph."""
     model = onnx.load_model_from_string((bundle.directory / member.graph).read_bytes())
     graph = model.graph
     constant = {each.name for each in graph.initializer}
@@ -207,14 +228,43 @@ def _constant_inputs(bundle: Bundle, member: Member) -> list[tuple[str, list[NDA
             inner.append(node)
             constant.update(node.output)
     computed = {name for node in inner for name in node.output}
-    weighted = [node for node in graph.node if node.op_type in _NODES.values()]
-    wanted = list(dict.fromkeys(name for node in weighted for name in node.input if name in constant))
+    weighted = _weighted_nodes(graph, constant)
+    tables = [node.input[0] for node in graph.node if node.op_type in _ROWS and node not in inner]
+    tables = [name for name in tables if name in constant]
+    wanted = list(dict.fromkeys([*(name for _, names in weighted for name in names), *tables]))
     values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer if each.name in set(wanted)}
     values |= _compute(model, inner, [name for name in wanted if name in computed])
-    return [
-        (node.op_type, [_matrix(node, place, values[name]) for place, name in enumerate(node.input) if name in values])
-        for node in weighted
+    layers = [
+        (
+            "Gemm" if node.op_type == "MatMul" else node.op_type,
+            [_matrix(node, values[name]) for name in names],
+        )
+        for node, names in weighted
     ]
+    return _GraphWeights(layers, [values[name] for name in tables])
+
+
+def _weighted_nodes(graph: onnx.GraphProto, constant: Collection[str]) -> list[tuple[onnx.NodeProto, list[str]]]:
+    """Return the nodes that are layers with weights, with the names of their constant inputs.
+
+    A product with a constant matrix is a dense layer if a constant bias is added to it. Other products belong to the
+    gradient of the activation map.
+    """
+    biases = {
+        product: bias
+        for node in graph.node
+        if node.op_type == "Add"
+        for product, bias in (node.input, reversed(node.input))
+        if bias in constant and product not in constant
+    }
+    weighted: list[tuple[onnx.NodeProto, list[str]]] = []
+    for node in graph.node:
+        names = [name for name in node.input if name in constant]
+        if node.op_type in _NODES.values():
+            weighted.append((node, names))
+        elif node.op_type == "MatMul" and names == [node.input[1]] and node.output[0] in biases:
+            weighted.append((node, [*names, biases[node.output[0]]]))
+    return weighted
 
 
 def _compute(
@@ -235,12 +285,23 @@ def _compute(
     return dict(zip(outputs, session.run(list(outputs), {}), strict=True))
 
 
-def _matrix(node: onnx.NodeProto, place: int, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a dense layer's matrix as (out, in), whichever way the graph multiplies by it."""
-    if node.op_type != "Gemm" or place != 1:
+def _matrix(node: onnx.NodeProto, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a dense layer's matrix as (out, in), whichever way the graph multiplies by it; other values unchanged."""
+    if node.op_type not in ("Gemm", "MatMul") or values.ndim != 2:
         return values
     transposed = any(each.name == "transB" and each.i for each in node.attribute)
     return values if transposed else values.T
+
+
+def _fill_tables(
+    tables: Sequence[nn.Parameter], values: Sequence[NDArray[np.float32]], rejection: Callable[[str], BundleError]
+) -> None:
+    """Give the matrices of which a network takes rows the values of the graph."""
+    if [tuple(table.shape) for table in tables] != [value.shape for value in values]:
+        raise rejection("its recipe's network takes rows of other matrices than the graph")
+    with torch.no_grad():
+        for table, value in zip(tables, values, strict=True):
+            table.copy_(torch.from_numpy(np.array(value)))
 
 
 def _fill(
@@ -308,6 +369,8 @@ def _reject_difference(network: AgeNetwork, bundle: Bundle, member: Member) -> N
     spec = ViewSpec(height=member.view.height, width=member.view.width)
     views = np.stack([cut_view(draw_hand(years, height=1000, width=750), spec) for years in _PHANTOM_YEARS])
     difference = parity(network, bundle, views, member=member.name)
+    if network.gives_bones:
+        difference = max(difference, bone_parity(network, bundle, views, member=member.name))
     if not difference <= PARITY_LIMIT_MONTHS:
         raise BundleError(
             "bundle_output",

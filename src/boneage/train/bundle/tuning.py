@@ -15,8 +15,12 @@ from torch import Tensor
 
 from boneage.arrays import Months
 from boneage.bundle.bundle import Bundle
-from boneage.bundle.manifest import Member
+from boneage.bundle.manifest import Manifest, Member
+from boneage.bundle.stages import StageWeights
+from boneage.evaluate.metrics import mean_absolute_difference
 from boneage.files import atomic_write
+from boneage.hand.registration import Region
+from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.bundle.correction import LinearCorrection, apply_correction
 from boneage.train.bundle.from_bundle import member_recipe, restore_network
@@ -71,6 +75,19 @@ class TuningOptions:
     licence: str = ""
 
 
+@dataclass(frozen=True)
+class OutOfFold:
+    """Ages of the training radiographs by one method, each by networks that were not trained on the radiograph.
+
+    Attributes:
+        age_months: (N,), in the order of the training radiographs.
+        stages: weights by stage of maturity with which they were combined, of the sexes that have them.
+    """
+
+    age_months: Months
+    stages: Mapping[Sex, StageWeights]
+
+
 TrainFunction = Callable[[Recipe, AgeNetwork, str], Path]
 """Function that trains a recipe from a network's weights as the run of a name, and returns the run's folder."""
 
@@ -119,10 +136,11 @@ class Tuning:
             ),
         )
 
-    def out_of_fold(self) -> dict[Method, Months]:
-        """Return the out-of-fold ages (N,) of the training radiographs by method.
+    def out_of_fold(self, *, stages: bool) -> dict[Method, OutOfFold]:
+        """Return the out-of-fold ages of the training radiographs by method.
 
-        Each age is an estimate of networks that were not trained on the radiograph.
+        Args:
+            stages: True to keep the bundle's weights by stage of maturity where they lessen the error.
         """
         by_method: dict[Method, dict[str, dict[str, float]]] = {"unchanged": {}, "line": {}, "networks": {}}
         for member in self.bundle.members:
@@ -147,7 +165,10 @@ class Tuning:
                         strict=True,
                     )
                 )
-        return {method: self._mean(estimates) for method, estimates in by_method.items()}
+        return {
+            method: combine_out_of_fold(self.bundle.manifest, self.data.training, estimates, method, stages=stages)
+            for method, estimates in by_method.items()
+        }
 
     def estimates(self, member: Member) -> dict[str, float]:
         """Return the estimates (months, by id) of an unchanged member for the training radiographs that it serves."""
@@ -207,14 +228,62 @@ class Tuning:
             weight=member.weight,
         )
 
-    def _mean(self, estimates: Mapping[str, Mapping[str, float]]) -> Months:
-        """Return the members' weighted mean (N,) for the training radiographs."""
-        ages = []
-        for radiograph in self.data.training:
-            serving = self.bundle.members_for(radiograph.sex)
-            total = sum(member.weight for member in serving)
-            ages.append(sum(member.weight * estimates[member.name][radiograph.id] for member in serving) / total)
-        return np.array(ages)
+
+def combine_out_of_fold(
+    manifest: Manifest,
+    radiographs: Sequence[LabelledRadiograph],
+    estimates: Mapping[str, Mapping[str, float]],
+    method: Method,
+    *,
+    stages: bool,
+) -> OutOfFold:
+    """Combine the members' out-of-fold estimates by their plain weights, or by the weights by stage of maturity.
+
+    The weights by stage were fitted to the unchanged networks, on many more radiographs than these. A sex keeps them if
+    its mean absolute difference is then smaller. The correction that belongs to them is that of the unchanged
+    networks' bias. The other methods remove that themselves, and so leave the correction out.
+
+    Args:
+        manifest: manifest of the bundle that is adapted.
+        radiographs: N labelled radiographs.
+        estimates: estimates (months) by the member's name and the radiograph's id.
+        method: method by which the estimates were made.
+        stages: True to consider weights by stage.
+    """
+    ages, kept = np.zeros(len(radiographs)), dict[Sex, StageWeights]()
+    for sex in {radiograph.sex for radiograph in radiographs}:
+        chosen = np.array([radiograph.sex == sex for radiograph in radiographs])
+        served = [radiograph for radiograph in radiographs if radiograph.sex == sex]
+        labels = label_months(served)
+        regions, plain = _by_region(manifest, sex, served, estimates)
+        ages[chosen] = np.average(list(regions.values()), axis=0, weights=list(plain.values()))
+        fitted = manifest.calibration.by_sex[sex].stages if stages and manifest.calibration is not None else None
+        if fitted is None:
+            continue
+        if method != "unchanged":
+            fitted = replace(fitted, correction_months=(0.0,) * len(fitted.correction_months))
+        tried = fitted.ages(regions, plain)
+        if mean_absolute_difference(labels, tried) < mean_absolute_difference(labels, ages[chosen]):
+            ages[chosen], kept[sex] = tried, fitted
+    return OutOfFold(ages, kept)
+
+
+def _by_region(
+    manifest: Manifest,
+    sex: Sex,
+    radiographs: Sequence[LabelledRadiograph],
+    estimates: Mapping[str, Mapping[str, float]],
+) -> tuple[dict[Region, Months], dict[Region, float]]:
+    """Return the mean ages (N,) by each region's members for N radiographs of a sex, and its plain weight."""
+    totals: dict[Region, Months] = {}
+    weights: dict[Region, float] = {}
+    for member in manifest.members:
+        if sex in member.sexes:
+            own = np.array([estimates[member.name][radiograph.id] for radiograph in radiographs])
+            region = member.view.region
+            totals[region] = totals.get(region, np.zeros(len(own))) + member.weight * own
+            weights[region] = weights.get(region, 0.0) + member.weight
+    return {region: total / weights[region] for region, total in totals.items()}, weights
 
 
 def _member_unit(member: Member) -> AgeUnit:

@@ -46,7 +46,7 @@ class _Read(NamedTuple):
     """Intermediate results of a batch.
 
     Attributes:
-        features: last feature maps of all tiles, (N, B, C, h, w); None in training.
+        features: last feature maps of all tiles, (N, B, C, h, w); None if only those that are present were computed.
         pooled: their means, (N, B, C).
         hidden: hidden layer of each bone, (N, B, F).
         shares: weight of each bone by head, (N, K, B), summing to 1.
@@ -155,13 +155,24 @@ class BoneNetwork(AgeNetwork):
         """True: the network returns the distribution and the weight of each bone."""
         return True
 
+    @property
+    def last_layers(self) -> list[nn.Linear]:
+        """Layers whose output is the distribution of the hand, and that of each bone."""
+        return [*super().last_layers, self.bone_months]
+
+    @property
+    def row_tables(self) -> list[nn.Parameter]:
+        """Scales and shifts by bone of each stage, in the order of their use."""
+        pairs = zip(self.features.scales, self.features.shifts, strict=True)
+        return [table for pair in pairs for table in pair]
+
     def explain(self, view: Tensor, sex: Tensor) -> Explained:
         """Return the outputs of `forward` with embedding, activation map, distributions, and the weights of the bones.
 
         The weight of a bone is the mean over the heads. The map is Grad-CAM's weighted sum for the weights of the bones
         as they are: their own slope is left out.
         """
-        read = self._read(view, sex)
+        read = self._read(view, sex, all_tiles=True)
         combined = self._combined(read)
         explained, gradient = self.head.explain_with_gradient(combined, sex)
         count, heads = read.shares.shape[:2]
@@ -169,7 +180,7 @@ class BoneNetwork(AgeNetwork):
         by_hidden = torch.einsum("nkf,nkb->nbf", by_head, read.shares) * (read.hidden > 0).to(read.hidden.dtype)
         channels = read.pooled.shape[2]
         by_pooled = by_hidden @ self.of_bone.weight[:, :channels]
-        assert read.features is not None  # noqa: S101 - always there in evaluation; for the type checker
+        assert read.features is not None  # noqa: S101 - all tiles were computed; for the type checker
         rows, columns = read.features.shape[3:]
         cells = torch.einsum("nbc,nbchw->nbhw", by_pooled, read.features) / (rows * columns)
         activation = join_tiles(cells)
@@ -194,11 +205,12 @@ class BoneNetwork(AgeNetwork):
             ages.append(age.masked_fill(~counts.any(dim=1), torch.nan))
         return torch.stack(ages, dim=1)
 
-    def _read(self, view: Tensor, sex: Tensor) -> _Read:
+    def _read(self, view: Tensor, sex: Tensor, *, all_tiles: bool = False) -> _Read:
+        """Compute the tiles that are present, or all of them, whose number a graph needs to be fixed."""
         tiles = split_tiles(view)
         present = present_tiles(tiles)
         tiles = standardised(tiles)
-        features, pooled = self._features_of_all(tiles) if not self.training else (None, self._pooled(tiles, present))
+        features, pooled = self._features_of_all(tiles) if all_tiles else (None, self._pooled(tiles, present))
         codes = self.bone_codes.expand(pooled.shape[0], -1, -1).to(pooled.dtype)
         sexes = sex[:, None].expand(-1, len(BONES), -1).to(pooled.dtype)
         hidden = torch.relu(self.of_bone(torch.cat([pooled, codes, sexes], dim=2)))

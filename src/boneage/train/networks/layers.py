@@ -205,6 +205,16 @@ class AgeNetwork(nn.Module):
         return False
 
     @property
+    def last_layers(self) -> list[nn.Linear]:
+        """Layers whose output is an age or the logits of a distribution over months."""
+        return [cast("nn.Linear", self.head.dense[-1])]
+
+    @property
+    def row_tables(self) -> list[nn.Parameter]:
+        """Matrices of which the network takes rows instead of multiplying by them, in the order of their use."""
+        return []
+
+    @property
     def gives_distribution(self) -> bool:
         """True if the network returns a distribution over months. Its unit is then months 0..240 as -1..1, no other."""
         return self.head.answer == "distribution"
