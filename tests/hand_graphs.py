@@ -79,7 +79,7 @@ def points_graph(view: ViewSpec, *, spread_pixels: float = 0.05, hands: int = 1)
 def joints_graph(view: ViewSpec = JOINT_VIEW) -> onnx.ModelProto:
     """Return a graph from ``view`` to the joints of a typical hand, ``points`` (N, J, 2) and ``spread`` (N, J)."""
     count = len(JOINT_NAMES)
-    typical = frame_to_view(view).points(Joints.typical().frame_xy).astype(np.float32)
+    typical = np.asarray(frame_to_view(view).points(Joints.typical().frame_xy), np.float32)
     nodes = [
         _node("ReduceMean", ["view"], "grey", axes=[1, 2, 3], keepdims=0),
         _node("Mul", ["grey", "nothing"], "zero"),
@@ -89,7 +89,7 @@ def joints_graph(view: ViewSpec = JOINT_VIEW) -> onnx.ModelProto:
         _node("Mul", ["spread_by_axis", "nothing"], "zeros"),
         _node("Add", ["zeros", "typical"], "points"),
     ]
-    weights = {
+    weights: Weights = {
         "nothing": np.array(0, np.float32),
         "last": np.array([1], np.int64),
         "axis": np.array([2], np.int64),

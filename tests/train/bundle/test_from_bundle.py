@@ -155,7 +155,7 @@ def test_restore_network_rejects_other_ages_of_bones(bones: Bundle, monkeypatch:
     """The age of the hand does not depend on the layer of the bones' ages, which is compared by itself."""
     fill = from_bundle._fill
 
-    def exchanged(called: Sequence[nn.Module], *others: Any) -> Folded:
+    def exchanged(called: Sequence[Any], *others: Any) -> Folded:
         folded = fill(called, *others)
         with torch.no_grad():
             called[-1].bias.copy_(called[-1].bias.flip(0) + torch.linspace(-1, 1, 240))

@@ -105,6 +105,7 @@ class BoneNetwork(AgeNetwork):
         dropout: dropout of each bone's hidden layer.
     """
 
+    features: ConditionedTrunk
     months: Tensor
 
     def __init__(
