@@ -1,34 +1,24 @@
-"""DICOM: the grey scale of the standard, the facts of the header, and objects that are not radiographs."""
+"""DICOM: the grey scale of the standard, and objects that are not radiographs."""
 
 from __future__ import annotations
 
 import base64
-from datetime import date
 from io import BytesIO
 from typing import Any
 
-import cv2
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from boneage.errors import Rejection
 from boneage.hand.views import ViewSpec, cut_view
-from boneage.reading.dicom.geometry import with_square_pixels
-from boneage.reading.radiograph import Radiograph, RadiographFacts, ReadLimits, read_radiograph
-from boneage.sex import Sex
+from boneage.reading.radiograph import ReadLimits, read_radiograph
 from tests import radiograph_files as files
 from tests.radiograph_files import VALID
-
-TWELVE: NDArray[np.uint16] = files.drawn_radiograph(bits=12)
-GREY = files.drawn_radiograph(bits=8).astype(np.uint8)
-RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
-"""Every 12-bit value once."""
+from tests.reading.dicom.drawn import GREY, RAMP, TWELVE, read
 
 SIGNED_JPEG_2000 = base64.b64decode("""
 /0//UQApAAAAAABCAAAAQAAAAAAAAAAAAAAAQgAAAEAAAAAAAAAAAAABiwEB/1IADAAAAAEAAwQEAAH/XAANQGBoaHBoaHBoaHD/ZAAlAAFDcmVhdGVk
@@ -44,10 +34,6 @@ kC/AUA6NQ55JTYMQjUGRvNKM6hR6ZxBWYnhfnteVQQvAtw+dTZFd69hn98rgxSYmP/DRZwOjXk5XVA3g
 Gp6dbMAABhIMqdLRkbXJfzcr0ZGbrXCTwHV66e5FfBtt+WrWcoONYT28rf7NeKheybJ4CQFth2Dtdx3zKi/pslkQVr5v/9k=
 """)
 """12 bits with sign, from -2,048, made with OpenJPEG 2.5.4 through imagecodecs."""
-
-
-def read(pixels: NDArray[Any] = RAMP, bits: int = 12, **elements: Any) -> Radiograph:
-    return read_radiograph(files.dicom_file(files.dicom_dataset(pixels, bits, **elements)))
 
 
 def code_of(source: Any, limits: ReadLimits | None = None) -> str:
@@ -297,148 +283,6 @@ def test_few_grey_levels(levels: int, code: str) -> None:
     read(((np.arange(4096) % 24) * 100).reshape(64, 64).astype(np.uint16))
 
 
-# the display shutter (PS3.3, C.7.6.11)
-
-ROW, COLUMN = np.mgrid[1:111, 1:91]
-RECTANGLE = {
-    "ShutterLeftVerticalEdge": 11,
-    "ShutterRightVerticalEdge": 80,
-    "ShutterUpperHorizontalEdge": 21,
-    "ShutterLowerHorizontalEdge": 100,
-}
-CIRCLE: dict[str, Any] = {"CenterOfCircularShutter": [50, 40], "RadiusOfCircularShutter": 30}
-POLYGON = {"VerticesOfThePolygonalShutter": [20, 10, 20, 60, 90, 60, 90, 10]}
-IN_RECTANGLE = (COLUMN >= 11) & (COLUMN <= 80) & (ROW >= 21) & (ROW <= 100)
-IN_CIRCLE = (ROW - 50) ** 2 + (COLUMN - 40) ** 2 <= 30**2
-IN_POLYGON = (ROW >= 20) & (ROW <= 90) & (COLUMN >= 10) & (COLUMN <= 60)
-
-
-@pytest.mark.parametrize(
-    ("shape", "elements", "inside"),
-    [
-        ("RECTANGULAR", RECTANGLE, IN_RECTANGLE),
-        ("CIRCULAR", CIRCLE, IN_CIRCLE),
-        ("POLYGONAL", POLYGON, IN_POLYGON),
-        (["RECTANGULAR", "CIRCULAR"], RECTANGLE | CIRCLE, IN_RECTANGLE & IN_CIRCLE),
-        (["POLYGONAL", "CIRCULAR", "RECTANGULAR"], RECTANGLE | CIRCLE | POLYGON, IN_RECTANGLE & IN_CIRCLE & IN_POLYGON),
-    ],
-)
-@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_shutter_black_and_outside_range(
-    shape: Any, elements: dict[str, Any], inside: NDArray[np.bool_], photometric: str
-) -> None:
-    """Hidden pixels are darkest and have no part in the range."""
-    radiograph = np.clip(TWELVE, 500, 2500)
-    radiograph[~inside] = np.where(np.random.default_rng(0).random(int((~inside).sum())) < 0.5, 0, 4095)
-    radiograph[60, 40], radiograph[61, 40] = 500, 2500
-    pixels = read(radiograph, photometric=photometric, ShutterShape=shape, **elements).pixels
-    expected = (radiograph - 500.0) / 2000
-    expected = 1 - expected if photometric == "MONOCHROME1" else expected
-    assert np.allclose(pixels, np.where(inside, expected, 0), atol=1e-6)
-
-
-def test_shutter_colour_and_window() -> None:
-    """A shutter hides colour and windowed radiographs as well."""
-    colour = files.dicom_dataset(np.dstack([GREY] * 3), 8, photometric="RGB", SamplesPerPixel=3)
-    windowed = files.dicom_dataset(TWELVE, 12, WindowCenter=2048, WindowWidth=4096)
-    for dataset, radiograph in ((colour, GREY / 255), (windowed, TWELVE / 4095)):
-        for keyword, value in (RECTANGLE | {"ShutterShape": "RECTANGULAR"}).items():
-            setattr(dataset, keyword, value)
-        assert np.allclose(read_radiograph(dataset).pixels, np.where(IN_RECTANGLE, radiograph, 0), atol=1e-6)
-
-
-def test_shutter_circle_oblong_pixels() -> None:
-    """The circle of a shutter is round where pixels are not square."""
-    pixels = read(TWELVE + 1, 13, ShutterShape="CIRCULAR", PixelSpacing=[0.3, 0.15], **CIRCLE).pixels
-    seen = pixels > 0
-    assert np.ptp(np.flatnonzero(seen.any(axis=1))) == pytest.approx(np.ptp(np.flatnonzero(seen.any(axis=0))), abs=3)
-
-
-@pytest.mark.parametrize(
-    "elements",
-    [
-        {"ShutterShape": "SECRET"},
-        {"ShutterShape": "RECTANGULAR", "ShutterLeftVerticalEdge": 5},
-        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [50, 40]},
-        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": 5, "RadiusOfCircularShutter": 30},
-        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [20, 10, 20, 60]},
-        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [20, 10, 20, 2000000000, 90, 60]},
-    ],
-)
-def test_shutter_unknown_shape_logged(elements: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    """An unknown shutter is logged without its text."""
-    data = files.dicom_file(files.dicom_dataset(TWELVE, 12, **elements)).replace(b"SECRET", b"Sara's")
-    assert np.allclose(read_radiograph(data).pixels, TWELVE / 4095, atol=1e-6)
-    assert "shutter" in caplog.text
-    assert "Sara" not in caplog.text
-
-
-@pytest.mark.parametrize("edges", [(200, 300), (60, 40), (0, 0)])
-def test_shutter_hides_all(edges: tuple[int, int]) -> None:
-    """A shutter that hides the whole radiograph is rejected."""
-    left, right = edges
-    moved = RECTANGLE | {"ShutterLeftVerticalEdge": left, "ShutterRightVerticalEdge": right}
-    with pytest.raises(Rejection, match="shutter hides the whole radiograph") as caught:
-        read(TWELVE, ShutterShape="RECTANGULAR", **moved)
-    assert caught.value.code == "no_contrast"
-
-
-# pixels that are not square
-
-
-@pytest.mark.parametrize(
-    ("elements", "shape", "spacing"),
-    [
-        ({"PixelSpacing": [0.3, 0.15]}, (220, 90), (0.15, 0.15)),
-        ({"PixelSpacing": [0.15, 0.3]}, (110, 180), (0.15, 0.15)),
-        ({"PixelSpacing": [0.15, 0.2]}, (110, 120), (0.15, 0.15)),
-        ({"PixelSpacing": [0.15, 0.1514]}, (110, 90), (0.15, 0.1514)),
-        ({"PixelAspectRatio": [2, 1]}, (220, 90), None),
-        ({"PixelAspectRatio": [3, 4]}, (110, 120), None),
-        ({"PixelAspectRatio": [1, 1]}, (110, 90), None),
-        ({"PixelSpacing": [0.15, 0.15], "PixelAspectRatio": [2, 1]}, (110, 90), (0.15, 0.15)),
-        ({"PixelAspectRatio": [0, 1]}, (110, 90), None),
-    ],
-)
-def test_square_pixels_resampled(
-    elements: dict[str, Any], shape: tuple[int, int], spacing: tuple[float, float] | None
-) -> None:
-    dataset = files.dicom_dataset(TWELVE, 12, **elements)
-    del dataset.ImagerPixelSpacing
-    radiograph = read_radiograph(dataset)
-    assert radiograph.pixels.shape == shape
-    assert radiograph.facts.spacing_mm == (None if spacing is None else pytest.approx(spacing))
-    levels = TWELVE / np.float32(4095)
-    back = cv2.resize(radiograph.pixels, levels.shape[::-1], interpolation=cv2.INTER_AREA)
-    assert np.abs(back - levels).mean() < 0.01
-
-
-def test_square_pixels_circle_is_round() -> None:
-    """A circle on oblong pixels is round again."""
-    row, column = np.mgrid[:120, :200]
-    disc = (2000 * ((2 * (row - 59.5)) ** 2 + (column - 99.5) ** 2 <= 60**2) + row + column).astype(np.uint16)
-    seen = read(disc, PixelSpacing=[0.4, 0.2]).pixels > 0.6
-    assert seen.shape == (240, 200)
-    assert np.ptp(np.flatnonzero(seen.any(axis=1))) == pytest.approx(119, abs=2)
-    assert np.ptp(np.flatnonzero(seen.any(axis=0))) == pytest.approx(119, abs=2)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.floats(0.5, 2.4), st.integers(64 * 64, 40_000))
-def test_square_pixels_limit_and_size(aspect: float, most: int) -> None:
-    """Resampling keeps the limit on pixels and the size of the hand."""
-    facts = RadiographFacts("dicom", 12, spacing_mm=(0.2 * aspect, 0.2))
-    radiograph = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
-    pixels, facts = with_square_pixels(radiograph, facts, aspect, most)
-    assert pixels.size <= most or aspect == 1.0
-    assert facts.spacing_mm is not None
-    between_rows, between_columns = facts.spacing_mm
-    assert pixels.shape[0] * between_rows == pytest.approx(64 * 0.2 * aspect)
-    assert pixels.shape[1] * between_columns == pytest.approx(64 * 0.2)
-    assert between_rows == pytest.approx(between_columns, rel=0.03)
-    assert 0 <= pixels.min() <= pixels.max() <= 1
-
-
 # transfer syntaxes: see also test_radiograph, which reads the radiograph in all of them
 
 
@@ -644,72 +488,3 @@ def test_rejections_and_logs_without_patient_data(caplog: pytest.LogCaptureFixtu
     with pytest.raises(Rejection) as caught:
         read_radiograph(data[: len(data) // 2])
     assert "Sec" not in caplog.text + str(caught.value)
-
-
-# facts
-
-
-def test_read_facts_complete_header() -> None:
-    facts = read(
-        PatientSex="M", PatientBirthDate="20100115", PatientAge="", Laterality="R", ImageLaterality="L", Modality="DX"
-    ).facts
-    assert facts.format == "dicom"
-    assert facts.modality == "DX"
-    assert facts.body_part == "HAND"
-    assert facts.side == "L"
-    assert facts.sex is Sex.MALE
-    assert facts.birth_date == date(2010, 1, 15)
-    assert facts.study_date == date(2020, 6, 15)
-    assert facts.patient_age is None
-    assert facts.spacing_mm == (0.15, 0.15)
-
-
-def test_read_facts_missing() -> None:
-    dataset = files.dicom_dataset(RAMP, 12)
-    for keyword in ("PatientSex", "PatientAge", "StudyDate", "BodyPartExamined", "ImageLaterality"):
-        del dataset[keyword]
-    del dataset.ImagerPixelSpacing
-    facts = read_radiograph(dataset).facts
-    assert (facts.sex, facts.patient_age, facts.study_date, facts.body_part, facts.side, facts.spacing_mm) == (
-        None,
-    ) * 6
-
-
-@pytest.mark.parametrize("sex", ["O", "", "X", "U"])
-def test_read_facts_other_sex(sex: str) -> None:
-    """Another sex is never guessed."""
-    assert read(PatientSex=sex).facts.sex is None
-
-
-def test_read_facts_pixel_spacing_first() -> None:
-    """Pixel Spacing precedes the detector's spacing."""
-    assert read(PixelSpacing=[0.14, 0.141], ImagerPixelSpacing=[0.15, 0.15]).facts.spacing_mm == (0.14, 0.141)
-    assert read(PixelSpacing=[0, 0], ImagerPixelSpacing=[0.15, 0.151]).facts.spacing_mm == (0.15, 0.151)
-
-
-def test_read_facts_acquisition_date() -> None:
-    """An acquisition date replaces a missing study date."""
-    assert read(StudyDate="", AcquisitionDate="20190304").facts.study_date == date(2019, 3, 4)
-
-
-def test_birth_date_not_in_repr() -> None:
-    """The birth date never appears in a representation."""
-    radiograph = read(PatientAge="", PatientBirthDate="20110203")
-    assert radiograph.facts.birth_date == date(2011, 2, 3)
-    assert "2011" not in repr(radiograph)
-    assert "birth_date" not in repr(radiograph.facts)
-
-
-@pytest.mark.parametrize(
-    ("elements", "raw"),
-    [
-        ({}, False),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1", "PresentationIntentType": "FOR PRESENTATION"}, False),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1", "Modality": "DX"}, True),
-        ({"PresentationIntentType": "FOR PROCESSING"}, True),
-    ],
-)
-def test_read_facts_for_processing(elements: dict[str, Any], raw: bool) -> None:
-    """Raw radiographs are recognised."""
-    assert read(**elements).facts.for_processing is raw
-    assert not read_radiograph(VALID["png 8"]).facts.for_processing

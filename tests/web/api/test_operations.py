@@ -31,103 +31,20 @@ from boneage.web.api.schemas import Decided, StateName, Submission
 from boneage.web.cases.forms import OWN_CODES, RadiographForm
 from boneage.web.codes import CODES, SUBMISSION_CODES
 from boneage.web.models import (
-    ApiToken,
     Assessment,
-    AuditEvent,
-    Case,
     Picture,
     PictureKind,
     Role,
-    Scope,
     State,
-    User,
     Verdict,
 )
-from boneage.web.queue import jobs, work
-from boneage.web.queue.answer import Answer
+from boneage.web.queue import work
 from tests.atlases import draw_atlas
 from tests.bundles import tiny_bundle
-from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
+from tests.web.api.programs import CORRECTION, RADIOGRAPH, Api, Maker, problem_of, reject, work_off
+from tests.web.conftest import CRITICAL, answer_with
 
 pytestmark = pytest.mark.django_db
-
-Maker = Callable[..., Assessment]
-UserMaker = Callable[..., User]
-RADIOGRAPH = b"the bytes of a radiograph"
-CORRECTION = {"verdict": "corrected", "age_months": 101.5, "reason": "The carpals are ahead."}
-
-
-class Api:
-    """A program that asks, with a token or without."""
-
-    def __init__(self, token: str = "") -> None:
-        self._client = Client(
-            headers={"authorization": f"Bearer {token}"} if token else {}, raise_request_exception=False
-        )
-
-    def get(self, path: str) -> Any:
-        return self._client.get(f"/api/{path}")
-
-    def post(self, path: str, body: object) -> Any:
-        return self._client.post(f"/api/{path}", json.dumps(body), content_type="application/json")
-
-    def delete(self, path: str) -> Any:
-        return self._client.delete(f"/api/{path}")
-
-    def submit(self, *, radiograph: bytes | None = RADIOGRAPH, wait: float | None = None, **fields: str) -> Any:
-        file = {} if radiograph is None else {"radiograph": SimpleUploadedFile("anna.png", radiograph)}
-        address = "/api/assessments" if wait is None else f"/api/assessments?wait={wait}"
-        return self._client.post(address, {**file, **fields})
-
-    def send(self, method: str, path: str) -> Any:
-        return self._client.generic(method, f"/api/{path}")
-
-
-@pytest.fixture
-def in_open(open_mode: None) -> Api:
-    return Api()
-
-
-@pytest.fixture
-def token_of(make_user: UserMaker) -> Callable[..., Api]:
-    """A program with a token of a new user of this role."""
-
-    def make(role: Role = Role.READER, name: str = "") -> Api:
-        return Api(ApiToken.issue(make_user(role, name), "ward")[1])
-
-    return make
-
-
-@pytest.fixture
-def own_networks(tmp_path: Path, settings: Settings) -> None:
-    """A tiny bundle and a few drawn plates."""
-    settings.CONFIGURATION = replace(
-        settings.CONFIGURATION,
-        bundle=str(tiny_bundle(tmp_path / "bundle", hand=True)),
-        atlas=str(draw_atlas(tmp_path / "atlas")),
-    )
-
-
-def work_off(
-    assess_radiograph: Callable[[Assessment, bytes], Answer] = lambda a, _: answer_of_phantom(sex=a.sex),
-) -> int:
-    """Assess all waiting radiographs, as a worker does."""
-    waiting = list(Assessment.objects.filter(state=State.QUEUED))
-    return sum(jobs.run(str(one.pk), worker="w", assess=assess_radiograph) for one in waiting)
-
-
-def reject(_assessment: Assessment, _radiograph: bytes) -> Answer:
-    return Answer(State.REJECTED, "no_hand", "There is no hand.")
-
-
-def problem_of(response: Any) -> tuple[int, str]:
-    """Status and code of an error, which is always the same two keys."""
-    document = response.json()
-    assert set(document) == {"code", "message"}
-    assert document["message"]
-    assert response["Content-Type"] == "application/json"
-    assert CODES[document["code"]].status == response.status_code
-    return response.status_code, document["code"]
 
 
 # --- submitting and waiting -------------------------------------------------------------------------------------------
@@ -494,164 +411,6 @@ def test_accept_critical_needs_confirmation(token_of: Callable[..., Api], done_a
     assert api.post(f"{address}/decision", {"verdict": "accepted", "confirm_critical": "yes"}).status_code == 422
     document = api.post(f"{address}/decision", {"verdict": "accepted", "confirm_critical": True}).json()
     assert document["decision"]["verdict"] == "accepted"
-
-
-# --- tokens and the log -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("clinic")
-def test_token_required(make_user: UserMaker, done_assessment: Maker) -> None:
-    """Without a valid token the service states nothing."""
-    address = f"assessments/{done_assessment().pk}"
-    active, inactive = make_user(), make_user(name="gone")
-    token, text = ApiToken.issue(active, "ward")
-    _, of_gone = ApiToken.issue(inactive, "ward")
-    User.objects.filter(pk=inactive.pk).update(is_active=False)
-    assert Api(text).get(address).status_code == 200
-    ApiToken.objects.filter(pk=token.pk).update(revoked_at=timezone.now())
-    by_cookie = Api()
-    by_cookie._client.force_login(active, backend="django.contrib.auth.backends.ModelBackend")
-    paths = [address, f"{address}/result", f"{address}/heat.png", "assessments", "atlas", "atlas/F-094"]
-    for caller in (Api(), Api(text), Api(of_gone), Api("ba_unknown"), Api(token.digest), by_cookie):
-        for path in paths:
-            response = caller.get(path)
-            assert problem_of(response) == (401, "unauthenticated")
-            assert response["WWW-Authenticate"] == "Bearer"
-        assert problem_of(caller.submit(sex="F")) == (401, "unauthenticated")
-        assert problem_of(caller.post(f"{address}/decision", CORRECTION)) == (401, "unauthenticated")
-        assert problem_of(caller.delete(address)) == (401, "unauthenticated")
-    assert Assessment.objects.count() == 1
-
-
-@pytest.mark.usefixtures("clinic")
-def test_token_expires(make_user: UserMaker) -> None:
-    """A token expires."""
-    token, text = ApiToken.issue(make_user(), "ward", days=30)
-    assert timedelta(days=29, hours=23) < token.expires_at - timezone.now() <= timedelta(days=30)
-    assert Api(text).get("assessments").status_code == 200
-    ApiToken.objects.update(expires_at=timezone.now())
-    assert problem_of(Api(text).get("assessments")) == (401, "unauthenticated")
-
-
-@pytest.mark.usefixtures("clinic")
-@pytest.mark.parametrize("scope", list(Scope))
-def test_token_scope(make_user: UserMaker, done_assessment: Maker, scope: Scope) -> None:
-    """A token does no more than its scope."""
-    api = Api(ApiToken.issue(make_user(Role.REVIEWER), "ward", scope)[1])
-    address = f"assessments/{done_assessment().pk}"
-    needs = [
-        (Scope.READ, api.get(f"{address}/result"), 200),
-        (Scope.READ, api.post("assessments/search", {}), 200),
-        (Scope.SUBMIT, api.submit(sex="F"), 202),
-        (Scope.FULL, api.post(f"{address}/decision", CORRECTION), 200),
-        (Scope.FULL, api.delete(address), 204),
-    ]
-    order = list(Scope)
-    for needed, response, status in needs:
-        if order.index(needed) <= order.index(scope):
-            assert response.status_code == status
-        else:
-            assert problem_of(response) == (403, "forbidden")
-    denied = AuditEvent.objects.filter(action="denied")
-    assert denied.count() == sum(order.index(needed) > order.index(scope) for needed, *_ in needs)
-    assert {event.detail["via"] for event in denied} <= {"token ward"}
-    assert Assessment.objects.count() == {Scope.READ: 1, Scope.SUBMIT: 2, Scope.FULL: 1}[scope]
-
-
-@pytest.mark.usefixtures("clinic")
-def test_denied_is_logged(token_of: Callable[..., Api], done_assessment: Maker) -> None:
-    """An operation that the role is denied is logged."""
-    token_of().delete(f"assessments/{done_assessment().pk}")
-    event = AuditEvent.objects.get(action="denied")
-    assert (event.user_name, event.detail) == ("reader", {"page": "api", "method": "DELETE", "via": "token ward"})
-
-
-@pytest.mark.usefixtures("clinic")
-def test_token_use_is_noted_each_minute(make_user: UserMaker) -> None:
-    """The use of a token is noted once a minute."""
-    token, text = ApiToken.issue(make_user(), "ward")
-
-    def used() -> Any:
-        assert Api(text).get("assessments").status_code == 200
-        return ApiToken.objects.get(pk=token.pk).last_used_at
-
-    first = used()
-    assert first is not None
-    assert used() == first
-    ApiToken.objects.filter(pk=token.pk).update(last_used_at=first - timedelta(minutes=2))
-    assert used() > first
-
-
-@pytest.mark.usefixtures("clinic")
-def test_audit_names_user_and_token(token_of: Callable[..., Api]) -> None:
-    """The log names user token and what was done."""
-    reader = token_of()
-    key = reader.submit(sex="F", reference="P 1").json()["id"]
-    reader.get(f"assessments/{key}")
-    work_off()
-    for part in ("", "/result", "/radiograph.jpg", "/heat.png", "/overlay.png", "/report.pdf", "/fhir", "/hl7"):
-        assert reader.get(f"assessments/{key}{part}").status_code == 200
-    reader.post("assessments/search", {"reference": "P 1"})
-    events = list(AuditEvent.objects.order_by("pk"))
-    views, exports = ["view"] * 3, ["export"] * 3
-    assert [event.action for event in events] == ["submit", "view", "export", *views, *exports, "view"]
-    assert {event.user_name for event in events} == {"reader"}
-    assert {event.detail["via"] for event in events} == {"token ward"}
-    assert [event.object_id for event in events] == [key] * 9 + [""]
-    assert "P 1" not in str([event.detail for event in events])
-
-
-# --- the list ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("clinic")
-def test_list_paging_and_search(token_of: Callable[..., Api], done_assessment: Maker) -> None:
-    """The list is paged and narrowed."""
-    reader = token_of()
-    one, two = (Case.objects.create(reference=name, sex="F") for name in ("Zo\u00eb", "B"))
-    at = timezone.now()
-    made = [done_assessment(case=case, submitted_at=at - timedelta(days=i)) for i, case in enumerate([one, two, one])]
-    rejected = done_assessment(Answer(State.REJECTED, "no_hand", "None."), submitted_at=at - timedelta(days=9))
-    keys = [str(assessment.pk) for assessment in (*made, rejected)]
-    reader.post(f"assessments/{keys[2]}/decision", CORRECTION)
-
-    def ids(response: Any) -> list[str]:
-        assert response.status_code == 200
-        return [item["id"] for item in response.json()["items"]]
-
-    assert ids(reader.get("assessments")) == keys
-    assert ids(reader.get("assessments?page_size=3&page=2")) == keys[3:]
-    assert reader.get("assessments?page_size=3&page=9").json() == {"items": [], "total": 4, "page": 9, "page_size": 3}
-    assert ids(reader.get("assessments?state=rejected")) == keys[3:]
-    assert ids(reader.post("assessments/search", {})) == keys
-    assert ids(reader.post("assessments/search", {"reference": "Zoe\u0308"})) == [keys[0], keys[2]]
-    assert ids(reader.post("assessments/search", {"reference": "zo\u00eb"})) == []
-    assert ids(reader.post("assessments/search", {"decided": True})) == [keys[2]]
-    assert ids(reader.post("assessments/search", {"decided": False, "states": ["done"]})) == keys[:2]
-    row = reader.get("assessments").json()["items"][2]
-    assert (row["reference"], row["age_months"], row["decision"], row["decided_age_months"]) == (
-        "Zo\u00eb",
-        94.0,
-        "corrected",
-        101.5,
-    )
-    assert "result" not in row
-
-
-@pytest.mark.usefixtures("clinic")
-@pytest.mark.parametrize("query", ["page=0", "page=x", "page_size=201", "state=lost"])
-def test_list_invalid_page(token_of: Callable[..., Api], query: str) -> None:
-    """A wrong page is rejected."""
-    assert problem_of(token_of().get(f"assessments?{query}")) == (422, "request_invalid")
-
-
-def test_open_mode_has_no_list(in_open: Api) -> None:
-    """The open mode has no list and no references."""
-    assert problem_of(in_open.get("assessments")) == (405, "method_not_allowed")
-    assert problem_of(in_open.post("assessments/search", {})) == (404, "not_found")
-    assert problem_of(in_open.send("PUT", "assessments/search")) == (404, "not_found")
-    assert in_open.submit(sex="F", reference="P 1").json()["reference"] is None
-    assert not Case.objects.exists()
 
 
 # --- the atlas, the service, the description --------------------------------------------------------------------------
