@@ -58,6 +58,8 @@ class Augmentation:
             1 + gamma; only for views of bones, joints and outlines.
         fewest_bones, most_bones: bounds of the number of bones that a view shows, which is uniform between them; only
             for views of bones, whose network is then trained to do without any of them. 0 for all bones.
+        lost_detail: probability of a radiograph that lost detail (`boneage.train.data.lost_detail`); only for views of
+            bones.
     """
 
     rotation_degrees: NotNegative = 0.0
@@ -74,6 +76,7 @@ class Augmentation:
     gamma: NotNegative = 0.0
     fewest_bones: Count = 0
     most_bones: Count = 0
+    lost_detail: Share = 0.0
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the places and reasons of values that do not go together (`boneage.strict`)."""

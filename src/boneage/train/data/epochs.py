@@ -19,6 +19,7 @@ from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.augment import draw_change, draw_exponent, with_gamma
 from boneage.train.data.cache import RadiographCache
 from boneage.train.data.hands import HandTable
+from boneage.train.data.lost_detail import with_lost_detail
 from boneage.train.recipe import Augmentation, Recipe
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -84,6 +85,8 @@ class EpochViews(Dataset[tuple[Tensor, ...]]):
             shown = generator.permutation(len(BONES)) < count
         exponent = draw_exponent(self.augment, generator)
         jitters = [change.jitter for change in changes]
+        if self.augment.lost_detail and generator.random() < self.augment.lost_detail:
+            pixels = with_lost_detail(pixels, hand.length_pixels, grey.high - grey.low, generator)
         view = cut_bones(pixels, self.spec, hand, grey, jitters=jitters, shown=shown).view
         return changes[0].shade(with_gamma(view, grey, exponent) if self.augment.gamma else view)
 
