@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.arrays import Image
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Calibration
 from boneage.bundle.embedding_stats import EmbeddingStats
@@ -26,6 +27,7 @@ from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, radiographs_of_split
 from boneage.train.bundle.export import parity
+from boneage.train.bundle.integers import RANGE_RADIOGRAPHS, hand_views
 from boneage.train.bundle.measure import measure_bundle
 from boneage.train.bundle.runs import (
     HandRuns,
@@ -241,6 +243,7 @@ def renew(
     outlines: Path | None = None,
     quality: Path | None = None,
     radiographs: Sequence[LabelledRadiograph] = (),
+    integer_hands: bool = False,
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     progress: Progress = iter,
@@ -263,12 +266,15 @@ def renew(
         radiographs: radiographs whose split ``validation`` measures the bundle; none of its networks for ages may have
             been trained on it. Without radiographs the bundle keeps its figures, which networks for joints, outlines
             and quality do not change.
+        integer_hands: True for hand networks that compute with integers (`boneage.train.bundle.integers`). Ranges are
+            measured on some radiographs of the split ``train``.
         weight_bits: bits of the weights of the new networks.
         overwrite: True to replace an existing bundle.
         progress: wraps the radiographs while they are assessed.
 
     Raises:
-        TableError: ``table_split`` if no radiograph has the split ``validation``; ``table_empty`` if none can be read.
+        TableError: ``table_split`` if no radiograph has the split ``validation``, or ``train`` for `integer_hands`;
+            ``table_empty`` if none can be read.
         RecipeError: ``recipe_invalid`` if `joints`, `outlines` or `quality` is no such run; ``recipe_changed`` if one
             of `runs` was trained on hands located by other networks.
         BundleError: see `boneage.train.bundle.write.write_bundle`.
@@ -315,10 +321,18 @@ def renew(
         joints=located,
         outlines=outlining,
         quality=judge,
+        hand_views=_views_for_ranges(bundle, radiographs) if integer_hands else {},
         weight_bits=weight_bits,
         overwrite=overwrite,
         finish=finish if validation else None,
     )
+
+
+def _views_for_ranges(bundle: Bundle, radiographs: Sequence[LabelledRadiograph]) -> dict[str, list[Image]]:
+    """Return the views of the hand networks on some training radiographs."""
+    training = radiographs_of_split(radiographs, "train")
+    order = np.random.default_rng(0).permutation(len(training))[:RANGE_RADIOGRAPHS]
+    return hand_views(bundle, (read_radiograph(training[place].image).pixels for place in order))
 
 
 def _member(trained: TrainedRun, weight: float, *, mirror: bool = False) -> NetworkMember:

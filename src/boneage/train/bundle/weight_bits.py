@@ -196,9 +196,11 @@ def _integers(weight: onnx.TensorProto) -> bool:
 
 
 def stored_bits(stored: bytes) -> WeightBits:
-    """Return the bits in which most of a graph's weights are stored."""
-    weights = onnx.ModelProto.FromString(stored).graph.initializer
-    kinds = {weight.data_type for weight in weights if weight.name.endswith(_SHORT)}
+    """Return the bits in which most of a graph's weights are stored: 8 for one that computes with integers, too."""
+    graph = onnx.ModelProto.FromString(stored).graph
+    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+        return 8
+    kinds = {weight.data_type for weight in graph.initializer if weight.name.endswith(_SHORT)}
     return 8 if onnx.TensorProto.INT8 in kinds else 16 if onnx.TensorProto.INT16 in kinds else 32
 
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from torch import nn
 
+from boneage.arrays import Image
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.check import check_bundle, predict_phantom
 from boneage.bundle.manifest import (
@@ -31,6 +33,7 @@ from boneage.hand.search import HandLimits
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
 from boneage.train.bundle.export import HandGraphKind, export_graph, export_hand_graph
+from boneage.train.bundle.integers import in_integers
 from boneage.train.bundle.weight_bits import (
     WeightBits,
     decode_weights,
@@ -166,6 +169,7 @@ def rewrite_bundle(
     joints: TrainedHandNetwork | None = None,
     outlines: TrainedHandNetwork | None = None,
     quality: TrainedQualityNetwork | None = None,
+    hand_views: Mapping[str, Sequence[Image]] = MappingProxyType({}),
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     finish: Callable[[Bundle], Manifest] | None = None,
@@ -180,6 +184,8 @@ def rewrite_bundle(
         joints: trained network for joints, which replaces the bundle's.
         outlines: trained network for outlines, which replaces the bundle's.
         quality: trained quality network, which replaces the bundle's.
+        hand_views: views by the names of hand networks that will compute with integers; their ranges are measured on
+            them (`boneage.train.bundle.integers`).
         weight_bits: bits of those networks' weights; see `export_graph`.
         overwrite: True to replace an existing bundle.
         finish: see `write_bundle`.
@@ -206,6 +212,8 @@ def rewrite_bundle(
             kept.append(manifest.quality)
         for graph in kept:
             shutil.copyfile(bundle.directory / graph.graph, built / graph.graph)
+        if manifest.hand is not None:
+            manifest = replace(manifest, hand=_with_integers(built, manifest.hand, hand_views))
         further = tuple(_export_member(built, member, weight_bits) for member in members)
         manifest = replace(manifest, members=(*manifest.members, *further))
         self_test = manifest.self_test
@@ -218,6 +226,17 @@ def rewrite_bundle(
         if finish is not None:
             write_manifest(finish(Bundle.open(built)), built)
     return Bundle.open(directory)
+
+
+def _with_integers(directory: Path, graphs: HandGraphs, views: Mapping[str, Sequence[Image]]) -> HandGraphs:
+    """Replace the graphs of the hand networks that have views by ones that compute with integers."""
+    for name, graph in graphs.by_name().items():
+        path = directory / graph.graph
+        if name in views:
+            path.write_bytes(in_integers(path.read_bytes(), views[name], encoded_from(path) or graph.sha256))
+            changed = replace(graph, sha256=sha256_of(path))
+            graphs = replace(graphs, **{name: changed})  # type: ignore[arg-type]  # the names are those of graphs
+    return graphs
 
 
 @contextmanager

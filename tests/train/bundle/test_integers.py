@@ -1,0 +1,99 @@
+"""Hand networks that compute with integers: nearly the same outputs, from integer kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from boneage.bundle.bundle import Bundle
+from boneage.errors import BundleError
+from boneage.phantom import draw_hand
+from boneage.train.bundle.integers import hand_views, in_integers
+from boneage.train.bundle.weight_bits import encode_integers, encoded_from, run_graph, stored_bits
+from tests.bundles import tiny_bundle
+
+SIDE, CHANNELS = 32, 8
+
+
+def convolutions(count: int = 4) -> bytes:
+    """Return a graph of convolutions from ``view`` (N, 1, 32, 32) to ``hand`` (N, 32, 32), with random kernels."""
+    generator = np.random.default_rng(0)
+    nodes, kernels, channels = [], [], 1
+    for place in range(count):
+        out = 1 if place == count - 1 else CHANNELS
+        kernel = generator.normal(0, (2 / (9 * channels)) ** 0.5, (out, channels, 3, 3)).astype(np.float32)
+        kernels.append(numpy_helper.from_array(kernel, f"kernel{place}"))
+        source = "view" if place == 0 else f"active{place - 1}"
+        nodes.append(helper.make_node("Conv", [source, f"kernel{place}"], [f"out{place}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"out{place}"], [f"active{place}"]))
+        channels = out
+    kernels.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
+    nodes[-1] = helper.make_node("Sigmoid", [f"out{count - 1}"], ["probability"])
+    nodes.append(helper.make_node("Squeeze", ["probability", "axis"], ["hand"]))
+    view = helper.make_tensor_value_info("view", TensorProto.FLOAT, ["batch", 1, SIDE, SIDE])
+    hand = helper.make_tensor_value_info("hand", TensorProto.FLOAT, ["batch", SIDE, SIDE])
+    graph = helper.make_graph(nodes, "convolutions", [view], [hand], kernels)
+    model: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9
+    ).SerializeToString()
+    return model
+
+
+@pytest.mark.parametrize("bits", [None, 8, 16])
+def test_in_integers_changes_outputs_little(tmp_path: Path, bits: int | None) -> None:
+    """The graph holds integers, keeps the checksum that it came from, and its outputs move by a hundredth or so."""
+    whole = convolutions()
+    stored = whole if bits is None else encode_integers(whole, 8 if bits == 8 else 16)
+    views = np.random.default_rng(1).normal(0, 1, (12, SIDE, SIDE)).astype(np.float32)
+    integers = in_integers(stored, list(views[:8]), "a" * 64)
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(integers)
+    assert encoded_from(path) == "a" * 64
+    assert stored_bits(integers) == 8
+    kinds = {each.data_type for each in onnx.ModelProto.FromString(integers).graph.initializer if len(each.dims) == 4}
+    assert kinds == {TensorProto.INT8, TensorProto.FLOAT}  # the first and the last convolution stay as they are
+    feed = {"view": views[8:, None]}
+    moved = np.abs(run_graph(integers, feed)["hand"] - run_graph(whole, feed)["hand"])
+    assert 0 < moved.max() < 0.1
+    assert moved.mean() < 0.02
+
+
+def test_in_integers_takes_ranges_from_views() -> None:
+    """With ranges of views that are too dark by far, bright views are cut off."""
+    whole = convolutions()
+    views = np.random.default_rng(1).normal(0, 1, (8, SIDE, SIDE)).astype(np.float32)
+    feed = {"view": views[4:, None]}
+    expected = run_graph(whole, feed)["hand"]
+    fitting, dark = (
+        np.abs(run_graph(in_integers(whole, list(factor * views[:4]), ""), feed)["hand"] - expected).mean()
+        for factor in (np.float32(1), np.float32(0.05))
+    )
+    assert dark > 5 * fitting
+
+
+def test_hand_views_are_those_of_each_network(tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle(tmp_path / "hand", hand=True))
+    views = hand_views(bundle, [draw_hand(10.0, height=400, width=300)] * 3)
+    assert bundle.manifest.hand is not None
+    graphs = bundle.manifest.hand.by_name()
+    assert set(views) == set(graphs)
+    for name, graph in graphs.items():
+        assert {view.shape for view in views[name]} == {(graph.height, graph.width)}
+    assert len(views["refine"]) > len(views["locate"]) == 3
+
+
+def test_hand_views_without_hand_networks(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as caught:
+        hand_views(Bundle.open(tiny_bundle(tmp_path / "plain")), [])
+    assert caught.value.code == "bundle_mismatch"
+
+
+def test_hand_views_of_no_hand(tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle(tmp_path / "hand", hand=True))
+    with pytest.raises(BundleError) as caught:
+        hand_views(bundle, [np.zeros((200, 200), np.float32)])
+    assert "was read" in caught.value.message
