@@ -13,7 +13,9 @@ from boneage.phantom import draw_hand
 from boneage.train.data import lost_detail
 from boneage.train.data.lost_detail import with_lost_detail
 
-PIXELS = cv2.resize(draw_hand(10.0, height=1200, width=900), (225, 300), interpolation=cv2.INTER_AREA)
+PIXELS = np.asarray(
+    cv2.resize(draw_hand(10.0, height=1200, width=900), (225, 300), interpolation=cv2.INTER_AREA), np.float32
+)
 LENGTH = 160.0
 
 
