@@ -29,11 +29,14 @@ from boneage.errors import BundleError, Rejection
 from boneage.hand.find import find_hand
 from boneage.train.bundle.weight_bits import decode_weights, with_origin
 
-RANGE_RADIOGRAPHS = 40
-"""Number of radiographs on which ranges are measured."""
+RANGE_RADIOGRAPHS = 60
+"""Number of radiographs on which ranges are measured, each also with random sides cut off."""
 
-_MOST_VIEWS = 60
+_MOST_VIEWS = 240
 """Largest number of views from which the ranges of one network are measured; the refining one reads four of a hand."""
+
+_LARGEST_CUT = 0.3
+"""Largest part that is cut off at a side, as a share of the radiograph's height or width."""
 
 _OPERATORS = ["Conv", "Add", "Concat", "MaxPool", "Resize"]
 """Operators whose inputs become integers, so that a chain of layers stays in integers."""
@@ -56,6 +59,9 @@ class _RecordedNetworks(OnnxHandNetworks):
 def hand_views(bundle: Bundle, radiographs: Iterable[Image]) -> dict[str, list[Image]]:
     """Return the views that each hand network of a bundle reads on radiographs, float32 (h, w), by its name.
 
+    Each radiograph is also read with random sides cut off. Ranges of whole hands alone would be too narrow for cut ones:
+    their missing wrists and thumbs would be located where there are none, and the warnings about them fail.
+
     Args:
         bundle: bundle with hand networks.
         radiographs: radiographs, float32 (H, W), 0..1. Those that are rejected count as far as they were read.
@@ -63,20 +69,28 @@ def hand_views(bundle: Bundle, radiographs: Iterable[Image]) -> dict[str, list[I
     Raises:
         BundleError: ``bundle_mismatch`` if the bundle has no hand networks, or one of them read no view.
     """
-    networks = _RecordedNetworks(bundle)
-    for pixels in radiographs:
-        try:
-            networks.joints(pixels, find_hand(pixels, networks, networks.graphs.limits))
-        except Rejection:
-            continue
+    networks, generator = _RecordedNetworks(bundle), np.random.default_rng(0)
+    for whole in radiographs:
+        for pixels in (whole, _cut(whole, generator)):
+            try:
+                networks.joints(pixels, find_hand(pixels, networks, networks.graphs.limits))
+            except Rejection:
+                continue
     unread = sorted(set(networks.graphs.by_name()) - set(networks.views))
     if unread:
         raise BundleError("bundle_mismatch", f"No radiograph was read by the hand's network {unread[0]}.")
-    chosen = np.random.default_rng(0)
     return {
-        name: [views[place] for place in chosen.permutation(len(views))[:_MOST_VIEWS]]
+        name: [views[place] for place in generator.permutation(len(views))[:_MOST_VIEWS]]
         for name, views in networks.views.items()
     }
+
+
+def _cut(pixels: Image, generator: np.random.Generator) -> Image:
+    """Return a radiograph without a part at some of its sides."""
+    height, width = pixels.shape
+    shares = generator.uniform(0, _LARGEST_CUT, 4) * (generator.random(4) < 0.5)
+    top, bottom, left, right = (shares * (height, height, width, width)).astype(int).tolist()
+    return np.ascontiguousarray(pixels[top : height - bottom, left : width - right])
 
 
 class _Views(CalibrationDataReader):  # type: ignore[misc]  # it has no types
@@ -100,7 +114,7 @@ def in_integers(stored: bytes, views: Sequence[Image], origin: str) -> bytes:
     Args:
         stored: graph, whose weights may be encoded (`boneage.train.bundle.weight_bits`).
         views: views from which the ranges are measured, float32 (h, w).
-        origin: checksum of the graph that the hands of a training were found by, kept in the new one.
+        origin: checksum of that graph, which the new one keeps: runs on hands that it located are accepted.
     """
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared, integers = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "integers"))

@@ -233,7 +233,7 @@ def _with_integers(directory: Path, graphs: HandGraphs, views: Mapping[str, Sequ
     for name, graph in graphs.by_name().items():
         path = directory / graph.graph
         if name in views:
-            path.write_bytes(in_integers(path.read_bytes(), views[name], encoded_from(path) or graph.sha256))
+            path.write_bytes(in_integers(path.read_bytes(), views[name], graph.sha256))
             changed = replace(graph, sha256=sha256_of(path))
             graphs = replace(graphs, **{name: changed})  # type: ignore[arg-type]  # the names are those of graphs
     return graphs
