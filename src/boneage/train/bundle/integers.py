@@ -59,8 +59,8 @@ class _RecordedNetworks(OnnxHandNetworks):
 def hand_views(bundle: Bundle, radiographs: Iterable[Image]) -> dict[str, list[Image]]:
     """Return the views that each hand network of a bundle reads on radiographs, float32 (h, w), by its name.
 
-    Each radiograph is also read with random sides cut off. Ranges of whole hands alone would be too narrow for cut ones:
-    their missing wrists and thumbs would be located where there are none, and the warnings about them fail.
+    Each radiograph is also read with random sides cut off. Ranges of whole hands alone are too narrow for cut ones:
+    missing wrists and thumbs are then located where there are none, and the warnings about them fail.
 
     Args:
         bundle: bundle with hand networks.
