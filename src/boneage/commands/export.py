@@ -71,8 +71,8 @@ if TYPE_CHECKING:
 @click.option(
     "--integer-hands",
     is_flag=True,
-    help="Hand networks compute with 8-bit integers, in half of the time; with --renew and --radiographs, whose split"
-    " train sets their ranges.",
+    help="Networks for hand and outlines compute with 8-bit integers, in half of the time; with --renew and"
+    " --radiographs, whose split train sets their ranges.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @quiet_option

@@ -60,6 +60,7 @@ def test_in_integers_changes_outputs_little(tmp_path: Path, bits: int | None) ->
     moved = np.abs(run_graph(integers, feed)["hand"] - run_graph(whole, feed)["hand"])
     assert 0 < moved.max() < 0.1
     assert moved.mean() < 0.02
+    assert in_integers(integers, list(views[:8]), "b" * 64) == integers
 
 
 def test_in_integers_takes_ranges_from_views() -> None:

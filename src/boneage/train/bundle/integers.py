@@ -1,4 +1,4 @@
-"""Hand networks that compute with 8-bit integers: half of the time, with hardly another result.
+"""Networks for hand and outlines that compute with 8-bit integers: half of the time, with hardly another result.
 
 The range of each layer's output is measured on radiographs. The graph then holds integer kernels, and ONNX Runtime
 computes its convolutions with integers (static quantization; Jacob et al., CVPR 2018). The first and the last
@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ from boneage.arrays import Image
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.hand_networks import OnnxHandNetworks
 from boneage.errors import BundleError, Rejection
+from boneage.hand.bones import cut_bones
 from boneage.hand.find import find_hand
+from boneage.hand.views import measure_grey
 from boneage.train.bundle.weight_bits import decode_weights, with_origin
 
 RANGE_RADIOGRAPHS = 60
@@ -56,8 +59,12 @@ class _RecordedNetworks(OnnxHandNetworks):
         return super()._run(name, views, shapes)
 
 
+OUTLINES = "outlines"
+"""Name of the network for outlines beside those of the hand networks."""
+
+
 def hand_views(bundle: Bundle, radiographs: Iterable[Image]) -> dict[str, list[Image]]:
-    """Return the views that each hand network of a bundle reads on radiographs, float32 (h, w), by its name.
+    """Return the views that the networks for hand and outlines read on radiographs, float32 (h, w), by their names.
 
     Each radiograph is also read with random sides cut off. Ranges of whole hands alone are too narrow for cut ones:
     missing wrists and thumbs are then located where there are none, and the warnings about them fail.
@@ -73,9 +80,13 @@ def hand_views(bundle: Bundle, radiographs: Iterable[Image]) -> dict[str, list[I
     for whole in radiographs:
         for pixels in (whole, _cut(whole, generator)):
             try:
-                networks.joints(pixels, find_hand(pixels, networks, networks.graphs.limits))
+                hand = find_hand(pixels, networks, networks.graphs.limits)
+                hand = replace(hand, joints=networks.joints(pixels, hand))
             except Rejection:
                 continue
+            if bundle.outline_spec is not None:
+                grey = measure_grey(pixels, bundle.outline_spec.grey, hand)
+                networks.views[OUTLINES].append(cut_bones(pixels, bundle.outline_spec, hand, grey).view)
     unread = sorted(set(networks.graphs.by_name()) - set(networks.views))
     if unread:
         raise BundleError("bundle_mismatch", f"No radiograph was read by the hand's network {unread[0]}.")
@@ -106,16 +117,18 @@ class _Views(CalibrationDataReader):  # type: ignore[misc]  # it has no types
 
 
 def in_integers(stored: bytes, views: Sequence[Image], origin: str) -> bytes:
-    """Return a graph of a hand network that computes with 8-bit integers.
+    """Return a graph that reads views alone, and computes with 8-bit integers.
 
-    Weights have 7 bits, since processors without instructions for neural networks would overflow with 8 and give
-    another result.
+    A graph that computes with integers already is returned as it is. Weights have 7 bits, since processors without
+    instructions for neural networks would overflow with 8 and give another result.
 
     Args:
         stored: graph, whose weights may be encoded (`boneage.train.bundle.weight_bits`).
         views: views from which the ranges are measured, float32 (h, w).
         origin: checksum of that graph, which the new one keeps: runs on hands that it located are accepted.
     """
+    if any(node.op_type == "QuantizeLinear" for node in onnx.ModelProto.FromString(stored).graph.node):
+        return stored
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared, integers = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "integers"))
         whole.write_bytes(decode_weights(stored))

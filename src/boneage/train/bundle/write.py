@@ -33,7 +33,7 @@ from boneage.hand.search import HandLimits
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
 from boneage.train.bundle.export import HandGraphKind, export_graph, export_hand_graph
-from boneage.train.bundle.integers import in_integers
+from boneage.train.bundle.integers import OUTLINES, in_integers
 from boneage.train.bundle.weight_bits import (
     WeightBits,
     decode_weights,
@@ -184,8 +184,8 @@ def rewrite_bundle(
         joints: trained network for joints, which replaces the bundle's.
         outlines: trained network for outlines, which replaces the bundle's.
         quality: trained quality network, which replaces the bundle's.
-        hand_views: views by the names of hand networks that will compute with integers; their ranges are measured on
-            them (`boneage.train.bundle.integers`).
+        hand_views: views by the names of the networks for hand and outlines that will compute with integers; their
+            ranges are measured on them (`boneage.train.bundle.integers`).
         weight_bits: bits of those networks' weights; see `export_graph`.
         overwrite: True to replace an existing bundle.
         finish: see `write_bundle`.
@@ -212,8 +212,7 @@ def rewrite_bundle(
             kept.append(manifest.quality)
         for graph in kept:
             shutil.copyfile(bundle.directory / graph.graph, built / graph.graph)
-        if manifest.hand is not None:
-            manifest = replace(manifest, hand=_with_integers(built, manifest.hand, hand_views))
+        manifest = _with_integers(built, manifest, hand_views)
         further = tuple(_export_member(built, member, weight_bits) for member in members)
         manifest = replace(manifest, members=(*manifest.members, *further))
         self_test = manifest.self_test
@@ -228,15 +227,21 @@ def rewrite_bundle(
     return Bundle.open(directory)
 
 
-def _with_integers(directory: Path, graphs: HandGraphs, views: Mapping[str, Sequence[Image]]) -> HandGraphs:
-    """Replace the graphs of the hand networks that have views by ones that compute with integers."""
-    for name, graph in graphs.by_name().items():
+def _with_integers(directory: Path, manifest: Manifest, views: Mapping[str, Sequence[Image]]) -> Manifest:
+    """Replace the graphs that have views by ones that compute with integers."""
+
+    def changed(name: str, graph: HandGraph) -> HandGraph:
         path = directory / graph.graph
-        if name in views:
-            path.write_bytes(in_integers(path.read_bytes(), views[name], graph.sha256))
-            changed = replace(graph, sha256=sha256_of(path))
-            graphs = replace(graphs, **{name: changed})  # type: ignore[arg-type]  # the names are those of graphs
-    return graphs
+        path.write_bytes(in_integers(path.read_bytes(), views[name], graph.sha256))
+        return replace(graph, sha256=sha256_of(path))
+
+    if manifest.hand is not None:
+        made = {name: changed(name, graph) for name, graph in manifest.hand.by_name().items() if name in views}
+        hand = replace(manifest.hand, **made)  # type: ignore[arg-type]  # the names are those of graphs
+        manifest = replace(manifest, hand=hand)
+    if manifest.outlines is not None and OUTLINES in views:
+        manifest = replace(manifest, outlines=changed(OUTLINES, manifest.outlines))
+    return manifest
 
 
 @contextmanager
