@@ -873,6 +873,26 @@ def test_lone_region_left_out_with_warning(
     assert not assessment.has_warning(WarningCode.REGIONS_DISAGREE)
 
 
+def test_stand_ins_read_radiographs_that_lost_detail(
+    phantoms: dict[str, Path], by_regions: Bundle, tmp_path: Path
+) -> None:
+    """A blurred radiograph is read by the robust network alone, and a sharp one by all others."""
+    last = by_regions.members[-1]
+    members = (*by_regions.members[:-1], replace(last, robust=True))
+    bundle = Bundle(by_regions.directory, replace(by_regions.manifest, members=members), threads=1)
+    assert bundle.members_for(Sex.FEMALE) == members[:-1]
+    assert bundle.members_for(Sex.FEMALE, lost_detail=True) == members[-1:]
+    sharp = read_radiograph(phantoms["upright"]).pixels
+    length = by_regions.find_hand(sharp).length_pixels
+    for share, expected in ((0.0, members[:-1]), (0.006, members[-1:]), (0.02, members[-1:])):
+        blurred = cv2.GaussianBlur(sharp, (0, 0), share * length) if share else sharp
+        assessment = assess(save(tmp_path / f"{share}.png", np.asarray(blurred, np.float32)), "F", bundle)
+        assert list(assessment.estimate.member_ages_months) == [member.name for member in expected]
+    assert list(assess(tmp_path / "0.02.png", "F", by_regions).estimate.member_ages_months) == [
+        member.name for member in by_regions.members
+    ]
+
+
 def measured_warnings(pixels: FloatArray, hand: Hand) -> list[WarningCode]:
     """Return the quality warnings that measures raise without a network."""
     shape = (pixels.shape[0], pixels.shape[1])

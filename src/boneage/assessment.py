@@ -390,7 +390,8 @@ def _read(
     of_pixels = opened.start(lambda: _pixel_warnings(prepared))
     of_quality = opened.start(lambda: prepared.quality)
     of_outlines = opened.start(lambda: prepared.outlines)
-    members, cut_off = prepared.shown(opened.members_for(sex))
+    lost_detail = opened.manifest.stand_ins and prepared.detail is not None and prepared.detail.is_lost
+    members, cut_off = prepared.shown(opened.members_for(sex, lost_detail=bool(lost_detail)))
     with clock.step("cut"):
         views = prepared.views(members)
         to_radiograph = {
@@ -466,8 +467,8 @@ def _pixel_warnings(prepared: PreparedRadiograph) -> list[ResultWarning]:
     """Draw the picture, and return the warnings that the radiograph's pixels raise."""
     pixels, picture = prepared.radiograph.pixels, prepared.picture
     warnings = list(checks.radiograph_warnings(pixels, picture, prepared.hand, prepared.window))
-    if prepared.hand is not None:
-        warnings += checks.detail_warnings(pixels, prepared.hand, prepared.grey("hand"))
+    if prepared.detail is not None:
+        warnings += checks.detail_warnings(prepared.detail)
     return warnings
 
 

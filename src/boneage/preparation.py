@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Member
 from boneage.bundle.quality import QualityLabel
+from boneage.checks.detail import Detail
 from boneage.explain import display_picture
 from boneage.hand.bones import BONES, Unreadable, cut_bones
 from boneage.hand.borders import InnerPicture, inner_window
@@ -80,6 +81,11 @@ class PreparedRadiograph:
         if self.hand is None or not self._bundle.manifest.quality:
             return {}
         return self._bundle.judge_quality(self.radiograph.pixels, self.hand, self.window)
+
+    @cached_property
+    def detail(self) -> Detail | None:
+        """Measures of lost detail; None without a hand."""
+        return None if self.hand is None else Detail.of(self.radiograph.pixels, self.hand, self.grey("hand"))
 
     @cached_property
     def picture(self) -> NDArray[np.uint8]:

@@ -133,6 +133,33 @@ def test_combine_weighs_regions_by_stage(five_regions: Manifest) -> None:
     assert neither.member_weights == pytest.approx(shares), "none of them has a weight at this stage"
 
 
+def test_combine_stand_ins_by_plain_weights(five_regions: Manifest) -> None:
+    """Stand-ins leave the ordinary estimate as it is, and have neither weights nor a correction by stage."""
+    count = len(STAGES_MONTHS)
+    weights: dict[Region, tuple[float, ...]] = {"A": (0.25,) * count, "B": (0.75,) * count}
+    stages = StageWeights(weights, (5.0,) * count)
+    calibration = Calibration({sex: SexCalibration(0.0, 1.0, (Band(None, 300, 8, 15, 6),), stages) for sex in Sex})
+    plain = replace(five_regions, calibration=calibration, curve=None)
+    first = plain.members[0]
+    added = (replace(first, name="soft-1", robust=True, weight=9.0), replace(first, name="soft-2", robust=True))
+    mixed = replace(plain, members=(*plain.members, *added))
+    assert mixed.stand_ins == {"soft-1", "soft-2"}
+    assert mixed.ordinary_members == plain.members
+    outputs = {one.name: outputs_of(80.0 + 10 * number)["member-0"] for number, one in enumerate(plain.members)}
+    before, after = (combine(outputs, manifest, sex=Sex.MALE) for manifest in (plain, mixed))
+    assert after == before
+    soft = {"soft-1": outputs_of(100.0)["member-0"], "soft-2": outputs_of(120.0)["member-0"]}
+    estimate = combine(soft, mixed, sex=Sex.MALE)
+    assert estimate.age_months == pytest.approx(102.0)
+    assert estimate.member_weights == pytest.approx({"soft-1": 0.9, "soft-2": 0.1})
+
+
+def test_robust_members_alone_are_no_stand_ins(manifest: Manifest) -> None:
+    every = replace(manifest, members=tuple(replace(one, robust=True) for one in manifest.members))
+    assert every.stand_ins == frozenset()
+    assert every.ordinary_members == every.members
+
+
 def test_combine_without_sex_is_not_calibrated(manifest: Manifest) -> None:
     assert combine(outputs_of(100.0), replace(manifest, calibration=CALIBRATION)) == combine(
         outputs_of(100.0), manifest

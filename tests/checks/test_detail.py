@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boneage.arrays import Image
-from boneage.checks.detail import blockiness, blur
+from boneage.checks.detail import Detail, blockiness, blur
 from boneage.checks.radiograph import detail_warnings
 from boneage.evaluate.perturbations import compressed, shrunk
 from boneage.geometry import Transform
@@ -41,7 +41,7 @@ def grey_of(pixels: Image, hand: Hand) -> GreyScale:
 
 
 def codes(pixels: Image, hand: Hand) -> list[tuple[str, Severity]]:
-    return [(one.code.value, one.severity) for one in detail_warnings(pixels, hand, grey_of(pixels, hand))]
+    return [(one.code.value, one.severity) for one in detail_warnings(Detail.of(pixels, hand, grey_of(pixels, hand)))]
 
 
 def blurred(pixels: Image, share: float) -> Image:
@@ -57,6 +57,15 @@ def test_blur_rises_with_blur() -> None:
     assert codes(pixels, hand) == []
     assert codes(blurred(pixels, 0.008), hand) == [("blurred", Severity.CAUTION)]
     assert codes(blurred(pixels, 0.02), hand) == [("blurred", Severity.CRITICAL)]
+
+
+def test_detail_is_lost_before_there_is_a_warning() -> None:
+    soft = blurred(PIXELS, 0.0040)
+    assert Detail.of(soft, HAND, grey_of(soft, HAND)).is_lost
+    assert codes(soft, HAND) == []
+    assert not Detail.of(PIXELS, HAND, grey_of(PIXELS, HAND)).is_lost
+    strong = compressed(PIXELS, 8)
+    assert Detail.of(strong, HAND, grey_of(strong, HAND)).is_lost
 
 
 def test_blur_of_enlarged_radiograph() -> None:

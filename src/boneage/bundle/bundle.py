@@ -122,9 +122,16 @@ class Bundle:
         """All networks for ages."""
         return self.manifest.members
 
-    def members_for(self, sex: Sex) -> tuple[Member, ...]:
-        """Return the networks that serve a sex: at least one, unless the bundle only finds hands."""
-        return tuple(member for member in self.members if sex in member.sexes)
+    def members_for(self, sex: Sex, *, lost_detail: bool = False) -> tuple[Member, ...]:
+        """Return the networks that serve a sex: at least one, unless the bundle only finds hands.
+
+        Args:
+            sex: sex of the patient.
+            lost_detail: True for a radiograph that lost detail, which only `Manifest.stand_ins` read if there are any.
+        """
+        serving = tuple(member for member in self.members if sex in member.sexes)
+        stand_ins = self.manifest.stand_ins
+        return tuple(one for one in serving if (one.name in stand_ins) == lost_detail) or serving
 
     def graphs(self) -> dict[str, Graph]:
         """Return the entries of all graphs by their names for people."""

@@ -103,7 +103,8 @@ def combine(outputs: Mapping[str, MemberOutput], manifest: Manifest, *, sex: Sex
     weights = _shares({name: weights[name] for name in ages})
     mean = _mean(ages, weights)
     calibrated = manifest.calibration.by_sex[sex] if manifest.calibration is not None and sex is not None else None
-    if calibrated is not None and calibrated.stages is not None:
+    # Weights by stage were fitted to the ordinary members alone.
+    if calibrated is not None and calibrated.stages is not None and not manifest.stand_ins & set(ages):
         shift, weights = calibrated.stages.correction(mean), _weights_at(calibrated.stages, mean, weights, manifest)
         mean = _mean(ages, weights) + shift
     corrected = mean if calibrated is None else calibrated.corrected(mean)
@@ -159,12 +160,12 @@ def _weights_at(
         manifest: manifest of all members.
     """
     of_region: dict[Region, float] = {}
-    for member in manifest.members:
+    for member in manifest.ordinary_members:
         of_region[member.view.region] = of_region.get(member.view.region, 0.0) + member.weight
     at_stage = stages.at(mean_months)
     weights = {
         member.name: at_stage.get(member.view.region, 0.0) * member.weight / of_region[member.view.region]
-        for member in manifest.members
+        for member in manifest.ordinary_members
         if member.name in plain
     }
     return _shares(weights if sum(weights.values()) > 0 else plain)
@@ -240,7 +241,7 @@ def lone_region(region_ages_months: Mapping[Region, float], manifest: Manifest) 
     if manifest.disagreement is None or len(region_ages_months) < _FEWEST_REGIONS:
         return None
     weights: dict[Region, float] = {}
-    for member in manifest.members:
+    for member in manifest.ordinary_members:
         weights[member.view.region] = weights.get(member.view.region, 0.0) + member.weight
     lone: Region | None = None
     farthest = manifest.disagreement.caution_months

@@ -92,6 +92,7 @@ class Member:
         embedding_stats: statistics of its embeddings of validation radiographs; None if they were not measured.
         sexes: sexes of the patients that it serves, at least one.
         weight: weight in the mean over the members, above 0; weights need not sum to 1.
+        robust: it was trained on radiographs that lost detail, too (`boneage.checks.detail`).
     """
 
     name: Name
@@ -105,6 +106,7 @@ class Member:
     embedding_stats: EmbeddingStats | None = None
     sexes: Annotated[tuple[Sex, ...], Length(1)] = (Sex.FEMALE, Sex.MALE)
     weight: strict.Positive = 1.0
+    robust: bool = False
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the places and reasons of values that do not go together (`boneage.strict`)."""
@@ -263,6 +265,20 @@ class Manifest:
         return self.disagreement.caution_months, self.disagreement.critical_months
 
     @property
+    def stand_ins(self) -> frozenset[str]:
+        """Names of the robust members of a bundle that also has others.
+
+        They read radiographs that lost detail, in the place of all others, and only these.
+        """
+        robust = frozenset(member.name for member in self.members if member.robust)
+        return robust if len(robust) < len(self.members) else frozenset()
+
+    @property
+    def ordinary_members(self) -> tuple[Member, ...]:
+        """The members that read radiographs with all their detail."""
+        return tuple(member for member in self.members if member.name not in self.stand_ins)
+
+    @property
     def consensus_share(self) -> float:
         """Width of an interval for the mean of several readers, as a share of that for one reader."""
         return consensus_share(self.metrics.get("rmse_months"), self.reader_sd_months)
@@ -285,7 +301,8 @@ class Manifest:
             yield "outlines", "needs a network for joints, and the bundle has none"
         for sex in Sex:
             served_by = {member.name for member in self.members if sex in member.sexes}
-            if not served_by and (names or self.hand is None):
+            ordinary = served_by - self.stand_ins
+            if not ordinary and (names or self.hand is None):
                 yield "members", f"must have a network for the sex {sex.value}"
             if set(self.self_test.age_months.get(sex, {})) != served_by:
                 yield f"self_test.age_months.{sex.value}", f"must have exactly the members for that sex: {served_by}"

@@ -14,11 +14,11 @@ from boneage.bundle.estimate import OLDEST_MONTHS, AgeEstimate, region_spread
 from boneage.bundle.manifest import Member
 from boneage.bundle.member_output import MemberOutput
 from boneage.bundle.quality import QUALITY_LABELS, QualityLabel, QualityLimit
-from boneage.checks.detail import JPEG_BLOCK, blockiness, blur
+from boneage.checks.detail import Detail
 from boneage.checks.phantom_similarity import SIMILARITY_LIMIT, phantom_similarity
 from boneage.hand.borders import Window
 from boneage.hand.registration import REGION_TITLES, Hand, Region
-from boneage.hand.views import GreyScale, ViewSpec, view_transform
+from boneage.hand.views import ViewSpec, view_transform
 from boneage.reading.radiograph import RadiographFacts
 from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, WarningCode
@@ -52,20 +52,16 @@ validation radiographs 0.3 % have less; with a gamma of 2 and 3, six and nine ou
 _BLURRED = 0.75
 """Blur (`boneage.checks.detail.blur`) above which there is a warning. The highest among 997 validation radiographs is
 0.67. Of 611 blurred, shaken and reduced copies, none of the 258 below the limit moved the estimate of `standard` 6 by
-more than 12 months, and 15 % of those between this limit and the next did (`fast` 3: none, and 28 %)."""
+more than 12 months, and 15 % of those up to 1.05 did, which had no networks for lost detail."""
 
-_UNREADABLY_BLURRED = 1.05
-"""Blur above which the estimate must not be used. It moved by more than 12 months on 57 % of such copies by `standard`,
-and on 76 % by `fast`."""
+_UNREADABLY_BLURRED = 1.2
+"""Blur above which the estimate must not be used. Of copies blurred by 1.2 % of the hand's length (about 1.15), 2 of 59
+moved the estimate of `standard` 8 by more than 12 months, and of those blurred by 2 % (about 1.27) 23 of 55."""
 
 _BLOCKS = 3.8
 """Blockiness (`boneage.checks.detail.blockiness`) above which there is a warning. The highest among 885 validation
 radiographs with hands of fewer than 480 pixels is 3.6. Of copies as JPEG of quality 15, 95 % exceed it, and of those of
 quality 30 about 60 %."""
-
-_HAND_OF_BLOCKS = 60
-"""Largest length of a hand, in blocks of a JPEG file, at which blocks matter. In a larger hand, a block is hardly more
-than one pixel of a view."""
 
 _MANY_BONES = 5
 """Number of unreadable bones from which there is a warning, as on 1.5 % of 399 validation radiographs (`fast` 3)."""
@@ -112,20 +108,13 @@ def _is_saturated(pixels: NDArray[np.float32], hand: Hand | None, window: Window
     return bool(inside > _SATURATED_SHARE * (pixels.size - border))
 
 
-def detail_warnings(pixels: NDArray[np.float32], hand: Hand, grey: GreyScale) -> Iterator[ResultWarning]:
-    """Yield the warnings about detail that was lost to blur or to strong compression.
-
-    Args:
-        pixels: Radiograph as read, float32 (H, W), 0..1.
-        hand: Hand on it.
-        grey: Grey scale of the hand (rule ``hand``).
-    """
-    blurred = blur(pixels, hand, grey)
-    if blurred > _UNREADABLY_BLURRED:
+def detail_warnings(detail: Detail) -> Iterator[ResultWarning]:
+    """Yield the warnings about detail that was lost to blur or to strong compression."""
+    if detail.blur > _UNREADABLY_BLURRED:
         yield ResultWarning.of(WarningCode.BLURRED, "strongly")
-    elif blurred > _BLURRED:
+    elif detail.blur > _BLURRED:
         yield ResultWarning.of(WarningCode.BLURRED)
-    if hand.length_pixels < _HAND_OF_BLOCKS * JPEG_BLOCK and blockiness(pixels, grey) > _BLOCKS:
+    if detail.blockiness > _BLOCKS:
         yield ResultWarning.of(WarningCode.STRONGLY_COMPRESSED)
 
 

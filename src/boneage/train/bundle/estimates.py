@@ -52,7 +52,7 @@ def write_member_estimates(
     """
     cache: RadiographCache | None = None
     hands: HandTable | None = None
-    for member in bundle.members:
+    for member in bundle.manifest.ordinary_members:
         path = runs / member.name / PREDICTIONS
         if path.exists():
             continue

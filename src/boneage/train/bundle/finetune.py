@@ -127,6 +127,9 @@ def finetune(
         KeyboardInterrupt: see `boneage.train.run.loop.train`.
     """
     reject_taken(directory, overwrite=overwrite)
+    # Networks that stand in on lost detail are left out: own radiographs would make them networks like the others.
+    ordinary = replace(bundle.manifest, members=bundle.manifest.ordinary_members)
+    bundle = Bundle(bundle.directory, ordinary, threads=bundle.threads)
     runs = directory.with_name(f"{directory.name}.runs")
     data = TuningData.open(
         bundle,

@@ -46,6 +46,8 @@ def fit_calibration(
     Returns:
         The calibration; None, with a line in the report, if it cannot be fitted.
     """
+    ordinary = [run for run in runs if not run.recipe.augment.lost_detail]
+    runs = ordinary or runs  # robust networks of a bundle that has others have no part in its ordinary estimates
     if not all(run.fold and run.recipe.data.sexes == "both" for run in runs):
         report("no estimates out of fold and no calibration: they need networks for both sexes that all have folds")
         return None

@@ -346,6 +346,7 @@ def _member(trained: TrainedRun, weight: float, *, mirror: bool = False) -> Netw
         mirror=mirror and trained.recipe.view.region == "radiograph",
         sexes=trained.sexes,
         weight=weight,
+        robust=trained.recipe.augment.lost_detail > 0,
     )
 
 

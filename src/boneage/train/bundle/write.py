@@ -58,7 +58,7 @@ class NetworkMember:
         network: network with its trained weights, on any device; it is not changed.
         view: view on which it was trained.
         age_mean_months, age_spread_months: mean and spread of the ages in training, the network's unit.
-        mirror, sexes, weight: see `boneage.bundle.manifest.Member`.
+        mirror, sexes, weight, robust: see `boneage.bundle.manifest.Member`.
     """
 
     name: str
@@ -69,6 +69,7 @@ class NetworkMember:
     mirror: bool = False
     sexes: tuple[Sex, ...] = (Sex.FEMALE, Sex.MALE)
     weight: float = 1.0
+    robust: bool = False
 
 
 @dataclass(frozen=True)
@@ -424,4 +425,5 @@ def _export_member(directory: Path, member: NetworkMember, bits: WeightBits) -> 
         mirror=member.mirror,
         sexes=member.sexes,
         weight=member.weight,
+        robust=member.robust,
     )

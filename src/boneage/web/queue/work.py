@@ -147,8 +147,8 @@ def _plates(assessed: Assessed) -> PlatesDocument | None:
     if not plates.for_sex(sex):
         return None
     by_age = plates.nearest_by_age(sex, assessed.age_months)
-    member = similarity_member(opened, sex)
-    most_similar = plates.nearest_by_similarity(sex, assessed.embeddings[member.name], opened, MOST_SIMILAR)
+    embedding = assessed.embeddings.get(similarity_member(opened, sex).name)  # None if stand-ins read the radiograph
+    most_similar = () if embedding is None else plates.nearest_by_similarity(sex, embedding, opened, MOST_SIMILAR)
     return PlatesDocument(
         atlas=plates.name,
         by_age=by_age.key,
