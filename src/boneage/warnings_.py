@@ -148,8 +148,8 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         ),
         "blurred": (
             _CAUTION,
-            "The radiograph is blurred, or was enlarged from a small image. The bone age may be read some months too"
-            " low: use the original file or a sharper radiograph.",
+            "The radiograph is blurred, or was enlarged from a small image, so that the bone age can be wrong by some"
+            " months. Use the original file or a sharper radiograph.",
         ),
         "blurred.strongly": (
             _CRITICAL,

@@ -56,7 +56,7 @@ def test_blur_rises_with_blur() -> None:
     assert series == sorted(series)
     assert codes(pixels, hand) == []
     assert codes(blurred(pixels, 0.008), hand) == [("blurred", Severity.CAUTION)]
-    assert codes(blurred(pixels, 0.02), hand) == [("blurred", Severity.CRITICAL)]
+    assert codes(blurred(pixels, 0.03), hand) == [("blurred", Severity.CRITICAL)]
 
 
 def test_detail_is_lost_before_there_is_a_warning() -> None:
@@ -66,6 +66,13 @@ def test_detail_is_lost_before_there_is_a_warning() -> None:
     assert not Detail.of(PIXELS, HAND, grey_of(PIXELS, HAND)).is_lost
     strong = compressed(PIXELS, 8)
     assert Detail.of(strong, HAND, grey_of(strong, HAND)).is_lost
+
+
+@pytest.mark.parametrize("size", [(12, 1), (1, 12)])
+def test_blur_detects_movement_in_either_direction(size: tuple[int, int]) -> None:
+    """A path of 5 % of the hand's length blurs along itself only."""
+    moved = np.asarray(cv2.blur(PIXELS, size), np.float32)
+    assert "blurred" in dict(codes(moved, HAND))
 
 
 def test_blur_of_enlarged_radiograph() -> None:

@@ -112,11 +112,11 @@ def blurred(radiograph: Image, share: float) -> Image:
     return np.asarray(cv2.GaussianBlur(radiograph, (0, 0), max(0.3, share * _hand_length(rows))), np.float32)
 
 
-def moved(radiograph: Image, share: float) -> Image:
-    """Blur as by a movement to the side during the exposure, by this share of the hand's length."""
+def moved(radiograph: Image, share: float, *, along: bool = False) -> Image:
+    """Blur by a movement to the side, or along the fingers, by this share of the hand's length."""
     rows, _, _ = _outline(radiograph)
     path = max(2, round(share * _hand_length(rows)))
-    return np.asarray(cv2.blur(radiograph, (path, 1)), np.float32)
+    return np.asarray(cv2.blur(radiograph, (1, path) if along else (path, 1)), np.float32)
 
 
 def photographed(radiograph: Image, *, light_box: bool) -> Image:
@@ -213,6 +213,7 @@ _ALL = (
     Change("blur_2", "blurred by 2 % of the hand", "disturbing", partial(blurred, share=0.02)),
     Change("moved_4", "moved by 4 % of the hand", "disturbing", partial(moved, share=0.04)),
     Change("moved_8", "moved by 8 % of the hand", "disturbing", partial(moved, share=0.08)),
+    Change("moved_along_5", "moved by 5 % along the fingers", "disturbing", partial(moved, share=0.05, along=True)),
     Change("jpeg_15", "JPEG of quality 15", "disturbing", partial(compressed, quality=15)),
     Change("jpeg_8", "JPEG of quality 8", "disturbing", partial(compressed, quality=8)),
     Change("screen", "photograph of a screen", "disturbing", partial(photographed, light_box=False)),

@@ -133,7 +133,9 @@ def hand_recipes(hand: Bundle | HandRuns | None) -> dict[str, Any]:
     names = {name: f"hand network {name}" for name in ("mask", "locate", "refine")}
     if isinstance(hand, HandRuns):
         return {title: read_run_record(getattr(hand, name))["recipe"] for name, title in names.items()}
-    recipes = {} if hand is None else hand.manifest.recipe
+    recipes = {} if hand is None else dict(hand.manifest.recipe)
+    if hand is not None and hand.manifest.outlines is None:
+        recipes.pop(_OUTLINES_TITLE, None)
     return {
         title: recipes[title]
         for title in (*names.values(), _JOINTS_TITLE, _QUALITY_TITLE, _OUTLINES_TITLE)
