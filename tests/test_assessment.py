@@ -237,8 +237,22 @@ def test_unlike_training_averages_networks_of_one_view(
         for side, limit in zip(views, limits, strict=True)
     ]
     output = MemberOutput(100.0, np.ones(1, np.float32), np.zeros((1, 1), np.float32))
-    warnings = estimate_warnings(assess(png, "F", bundle).estimate, members, {one.name: output for one in members})
+    outputs = {one.name: output for one in members}
+    warnings = estimate_warnings(assess(png, "F", bundle).estimate, members, outputs, 999)
     assert (WarningCode.UNLIKE_TRAINING in {warning.code for warning in warnings}) is is_warned
+
+
+@pytest.mark.parametrize(("radiographs", "severity"), [(8, Severity.CAUTION), (29, Severity.CAUTION), (30, None)])
+def test_not_validated_warning_by_number(
+    png: Path, bundle: Bundle, radiographs: int, severity: Severity | None
+) -> None:
+    """A bundle that was fine-tuned with few radiographs has an error, but hardly a measured one."""
+    metrics = dict(METRICS) | {"radiographs": radiographs}
+    measured = Bundle(bundle.directory, replace(bundle.manifest, metrics=metrics), threads=1)
+    warnings = {one.code: one for one in assess(png, "F", measured).warnings}
+    warning = warnings.get(WarningCode.NOT_VALIDATED)
+    assert (warning and warning.severity) == severity
+    assert warning is None or str(radiographs) in warning.message
 
 
 @pytest.mark.parametrize(("white", "is_warned"), [(0.0, False), (0.04, False), (0.07, True)])

@@ -415,7 +415,7 @@ def _read(
         *warnings_of_pixels,
         *checks.size_warnings(prepared.shape, members, hand),
         *checks.file_warnings(facts, sex if sex_is_known else None, hand),
-        *checks.estimate_warnings(estimate, members, outputs),
+        *checks.estimate_warnings(estimate, members, outputs, manifest.metrics.get("radiographs", 0)),
         *checks.region_warnings(by_region, left_out, *manifest.region_limits_months),
         *checks.bone_warnings(bones),
         *(

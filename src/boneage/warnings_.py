@@ -169,6 +169,10 @@ _WARNINGS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
             "A large part of the hand ({regions}) lies outside the radiograph: the age rests on the other regions.",
         ),
         "not_validated": (_CAUTION, "This model bundle has not been validated: its accuracy is unknown."),
+        "not_validated.few": (
+            _CAUTION,
+            "This model bundle has been validated on {count:.0f} radiographs only: its accuracy is hardly known.",
+        ),
         "looks_inverted": (
             _CAUTION,
             "The border is brighter than the middle: the radiograph may be inverted, or a bright frame surrounds it.",

@@ -64,6 +64,10 @@ _BLOCKS = 3.8
 radiographs with hands of fewer than 480 pixels is 3.6. Of copies as JPEG of quality 15, 95 % exceed it, and of those of
 quality 30 about 60 %."""
 
+_FEWEST_VALIDATED = 30
+"""Number of validation radiographs from which the error of a bundle counts as known. Its 95 % interval is then about
+a third of it to either side."""
+
 _MANY_BONES = 5
 """Number of unreadable bones from which there is a warning, as on 1.5 % of 399 validation radiographs (`fast` 3)."""
 
@@ -168,9 +172,19 @@ def file_warnings(facts: RadiographFacts, given: Sex | None, hand: Hand | None) 
 
 
 def estimate_warnings(
-    estimate: AgeEstimate, members: Sequence[Member], outputs: Mapping[str, MemberOutput]
+    estimate: AgeEstimate,
+    members: Sequence[Member],
+    outputs: Mapping[str, MemberOutput],
+    validation_radiographs: float,
 ) -> Iterator[ResultWarning]:
-    """Yield the warnings that the outputs of the bundle's members raise."""
+    """Yield the warnings that the outputs of the bundle's members raise, and one if its accuracy is not known.
+
+    Args:
+        estimate: Estimate of the bundle.
+        members: Members that read the radiograph.
+        outputs: Outputs by the members' names.
+        validation_radiographs: Number of radiographs on which the bundle was measured.
+    """
     if estimate.outside_range:
         yield ResultWarning.of(WarningCode.OUTSIDE_TRAINING_RANGE, oldest_months=OLDEST_MONTHS)
     # The scores of one view are averaged over the networks of all folds. Otherwise more networks would make more
@@ -183,6 +197,8 @@ def estimate_warnings(
         yield ResultWarning.of(WarningCode.UNLIKE_TRAINING)
     if estimate.typical_error_months is None:
         yield ResultWarning.of(WarningCode.NOT_VALIDATED)
+    elif validation_radiographs < _FEWEST_VALIDATED:
+        yield ResultWarning.of(WarningCode.NOT_VALIDATED, "few", count=validation_radiographs)
 
 
 def region_warnings(
