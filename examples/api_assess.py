@@ -99,7 +99,10 @@ def main() -> None:
     if answer["state"] != "done":
         sys.exit(f"{answer['message']} [{answer['code']}]")
     result = answer["result"]
-    print(f"Bone age: {result['age_text']} ({result['age_months']} months)")
+    if any(warning["severity"] == "critical" for warning in result["warnings"]):
+        print("Do not use this number.")
+    else:
+        print(f"Bone age: {result['age_text']} ({result['age_months']} months)")
     for warning in result["warnings"]:
         print(f"Warning ({warning['severity']}): {warning['message']}")
     Path("heat.png").write_bytes(call(f"assessments/{answer['id']}/heat.png"))

@@ -29,8 +29,13 @@ while :; do
     esac
 done
 
-printf '%s' "$answer" | sed 's/.*"age_text":"\([^"]*\)".*/Bone age: \1/'
+case $answer in
+    *'"severity":"critical"'*) printf 'Do not use this number.\n' ;;
+    *) printf '%s\n' "$answer" | sed 's/.*"age_text":"\([^"]*\)".*/Bone age: \1/' ;;
+esac
+printf '%s\n' "$answer" | grep -o '"severity":"[a-z]*","message":"[^"]*"' |
+    sed 's/"severity":"\(.*\)","message":"\(.*\)"/Warning (\1): \2/'
 for file in result overlay.png report.pdf; do
     call "$api/assessments/$id/$file" --output "$file"
 done
-printf '\nresult (JSON), overlay.png and report.pdf are written.\n'
+printf 'result (JSON), overlay.png and report.pdf are written.\n'

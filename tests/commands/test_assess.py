@@ -315,6 +315,24 @@ def test_both_sexes_usage(radiographs: Path, bundle: Path, tmp_path: Path) -> No
     assert len(printed) == 4 and "Male standards: " in printed[1]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--out", "out"), "The bundle tiny has no network for outlines of bones"), ((), "give --out too")],
+)
+def test_assess_epiphyses_wrong_usage(
+    radiographs: Path,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle, "--epiphyses", *options)
+    assert result.exit_code == 2 and message in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
 # --- chronological age ---
 
 

@@ -127,7 +127,8 @@ Standard error has one line with a stable code for each rejected radiograph, and
 @click.option(
     "--epiphyses",
     is_flag=True,
-    help="Draw the outlines of epiphyses and carpal bones as well, if the bundle has a network for them.",
+    help="Draw the outlines of epiphyses and carpal bones on overlay and page as well. The bundle needs a network for"
+    " them.",
 )
 @click.option("--regions", is_flag=True, help="Print the bone age by each region and each bone as well.")
 @click.option(
@@ -214,6 +215,8 @@ def assess(  # click passes options by name
         raise click.UsageError("--regions adds to the printed lines: leave out --report-text and --json.")
     if resume and table is None:
         raise click.UsageError("--resume continues a table: give --csv too.")
+    if epiphyses and out is None:
+        raise click.UsageError("--epiphyses draws on overlay and page: give --out too.")
     if steps is not None:
         _reject_steps_of(items, steps)
 
@@ -231,6 +234,10 @@ def assess(  # click passes options by name
     if steps is not None and not bundle.finds_hands:
         raise click.UsageError(
             f"The bundle {bundle.manifest.name} does not locate the hand, so that there are no steps to show."
+        )
+    if epiphyses and bundle.manifest.outlines is None:
+        raise click.UsageError(
+            f"The bundle {bundle.manifest.name} has no network for outlines of bones: leave out --epiphyses."
         )
     lines, reserved = Lines(outline, epiphyses), [*inputs, *([table] if table else [])]
     reports = None if out is None else ReportFolder(out, evidence, lines, reserved)

@@ -15,6 +15,8 @@ from threading import Thread
 import cv2
 import pytest
 
+from boneage.atlas import Atlas
+from boneage.explain import encode_picture
 from boneage.phantom import sample_png
 from tests.web.api_service import ApiService, api_service  # noqa: F401 - a fixture
 
@@ -24,8 +26,10 @@ EXAMPLES = ROOT / "examples"
 
 @pytest.fixture
 def radiograph(tmp_path: Path) -> Path:
+    """A plate of the open atlas, whose estimate has no critical warning."""
+    atlas = Atlas.open()
     path = tmp_path / "radiograph.png"
-    path.write_bytes(sample_png())
+    path.write_bytes(encode_picture(".png", atlas.picture(atlas.plate("F-132"))))
     return path
 
 
@@ -62,6 +66,17 @@ def test_python_example(api_service: ApiService, radiograph: Path) -> None:  # n
     assert "Corrected to 100.0 months." in done.stdout
     assert cv2.imread(str(radiograph.parent / "heat.png")) is not None
     assert (radiograph.parent / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize("example", [in_shell, in_python])
+def test_examples_withhold_unusable_number(api_service: ApiService, tmp_path: Path, example: object) -> None:  # noqa: F811
+    """An estimate with a critical warning, such as that of the phantom, is not printed, but its warnings are."""
+    (tmp_path / "phantom.png").write_bytes(sample_png())
+    assert callable(example)
+    done = run(api_service, example("phantom.png", "F"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Do not use this number.\nWarning (critical): This is the drawn phantom, ")
+    assert "Bone age" not in done.stdout
 
 
 @pytest.mark.parametrize("example", [in_shell, in_python])
