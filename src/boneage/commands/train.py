@@ -53,9 +53,9 @@ def train(
     estimates for the validation radiographs (validation.csv). A run that was stopped continues after its last complete
     epoch. Needs boneage[train].
 
-    Shipped recipes for regions of the hand: distribution-a to -e and -bones (plan standard), registered-a, -b and -c,
-    full-a to -e. For whole radiographs: residual, iglovikov, souza-a to souza-h, inception-v3. For hand
-    networks: hand-mask, hand-locate, hand-refine, hand-locate-vgg, hand-joints,
+    Shipped recipes for regions of the hand: distribution-a to -e, -bones and -bones-robust (plan standard; the last
+    also plan fast), registered-a, -b and -c, full-a to -e. For whole radiographs: residual, iglovikov, souza-a to
+    souza-h, inception-v3. For hand networks: hand-mask, hand-locate, hand-refine, hand-locate-vgg, hand-joints,
     hand-outlines.
 
     \b
