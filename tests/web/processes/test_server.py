@@ -256,9 +256,11 @@ def test_ensure_free_port_in_use(port: int) -> None:
     with closing(socket.socket()) as other:
         other.bind(("127.0.0.1", port))
         other.listen()
-        with pytest.raises(ConfigurationError, match=str(port)) as caught:
-            preparation.ensure_free("127.0.0.1", port)
-    assert caught.value.code == "port_in_use"
+        for settings, named in (((), "--port"), (("`node.port`",), "`node.port`")):
+            with pytest.raises(ConfigurationError, match=str(port)) as caught:
+                preparation.ensure_free("127.0.0.1", port, *settings)
+            assert caught.value.code == "port_in_use"
+            assert f"{named} takes another" in caught.value.message
 
 
 def test_ensure_free_foreign_address() -> None:

@@ -72,8 +72,13 @@ def secret_key(path: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def ensure_free(host: str, port: int) -> None:
+def ensure_free(host: str, port: int, setting: str = "--port") -> None:
     """Check that an address is free to listen at.
+
+    Args:
+        host: name or address of this machine.
+        port: port to listen at.
+        setting: setting that takes another port, for the message.
 
     Raises:
         ConfigurationError: ``port_in_use``, ``address_invalid``.
@@ -87,7 +92,7 @@ def ensure_free(host: str, port: int) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigurationError(
-                "port_in_use", f"Another program listens at port {port} of {host}; --port takes another."
+                "port_in_use", f"Another program listens at port {port} of {host}; {setting} takes another."
             ) from error
         raise ConfigurationError(
             "address_invalid", f"The service cannot listen at port {port} of {host}: {error.strerror or error}."
@@ -111,7 +116,7 @@ def ensure_node(configuration: Configuration) -> NodeSettings | None:
     for package in ("pynetdicom", "highdicom"):  # the extra ``pacs`` installs them
         import_module(package)
     node = read_configuration(Path(configuration.pacs).expanduser()).node
-    ensure_free(node.host, node.port)
+    ensure_free(node.host, node.port, "`node.port` of the configuration")
     return node
 
 
