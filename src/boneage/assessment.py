@@ -390,8 +390,8 @@ def _read(
     of_pixels = opened.start(lambda: _pixel_warnings(prepared))
     of_quality = opened.start(lambda: prepared.quality)
     of_outlines = opened.start(lambda: prepared.outlines)
-    lost_detail = opened.manifest.stand_ins and prepared.detail is not None and prepared.detail.is_lost
-    members, cut_off = prepared.shown(opened.members_for(sex, lost_detail=bool(lost_detail)))
+    detail = prepared.detail if manifest.stand_ins else None  # else it is measured beside the networks
+    members, cut_off = prepared.shown(opened.members_for(sex, lost_detail=detail is not None and detail.is_lost))
     with clock.step("cut"):
         views = prepared.views(members)
         to_radiograph = {

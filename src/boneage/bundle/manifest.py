@@ -276,7 +276,8 @@ class Manifest:
     @property
     def ordinary_members(self) -> tuple[Member, ...]:
         """The members that read radiographs with all their detail."""
-        return tuple(member for member in self.members if member.name not in self.stand_ins)
+        stand_ins = self.stand_ins
+        return tuple(member for member in self.members if member.name not in stand_ins)
 
     @property
     def consensus_share(self) -> float:

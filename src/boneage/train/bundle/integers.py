@@ -30,7 +30,7 @@ from boneage.errors import BundleError, Rejection
 from boneage.hand.bones import cut_bones
 from boneage.hand.find import find_hand
 from boneage.hand.views import measure_grey
-from boneage.train.bundle.weight_bits import decode_weights, with_origin
+from boneage.train.bundle.weight_bits import computes_in_integers, decode_weights, with_origin
 
 RANGE_RADIOGRAPHS = 60
 """Number of radiographs on which ranges are measured, each also with random sides cut off."""
@@ -127,7 +127,7 @@ def in_integers(stored: bytes, views: Sequence[Image], origin: str) -> bytes:
         views: views from which the ranges are measured, float32 (h, w).
         origin: checksum of that graph, which the new one keeps: runs on hands that it located are accepted.
     """
-    if any(node.op_type == "QuantizeLinear" for node in onnx.ModelProto.FromString(stored).graph.node):
+    if computes_in_integers(stored):
         return stored
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared, integers = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "integers"))

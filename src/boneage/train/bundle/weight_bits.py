@@ -195,12 +195,17 @@ def _integers(weight: onnx.TensorProto) -> bool:
     return weight.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.INT16)
 
 
+def computes_in_integers(stored: bytes) -> bool:
+    """Return True if a graph computes with integers (`boneage.train.bundle.integers`)."""
+    return any(node.op_type == "QuantizeLinear" for node in onnx.ModelProto.FromString(stored).graph.node)
+
+
 def stored_bits(stored: bytes) -> WeightBits:
     """Return the bits in which most of a graph's weights are stored: 8 for one that computes with integers, too."""
-    graph = onnx.ModelProto.FromString(stored).graph
-    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+    if computes_in_integers(stored):
         return 8
-    kinds = {weight.data_type for weight in graph.initializer if weight.name.endswith(_SHORT)}
+    weights = onnx.ModelProto.FromString(stored).graph.initializer
+    kinds = {weight.data_type for weight in weights if weight.name.endswith(_SHORT)}
     return 8 if onnx.TensorProto.INT8 in kinds else 16 if onnx.TensorProto.INT16 in kinds else 32
 
 

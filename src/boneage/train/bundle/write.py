@@ -198,13 +198,15 @@ def rewrite_bundle(
     with _built_beside(directory, overwrite=overwrite) as built:
         kept: list[Member | HandGraph | QualityGraph] = [*manifest.members]
         if joints is not None and manifest.hand is not None:
-            located = _export_hand_network(built, "joints", joints, "joints", weight_bits)
+            located = _export_hand_network(built / _hand_graph_name("joints"), joints, "joints", weight_bits)
             kept += [one for name, one in manifest.hand.by_name().items() if name != "joints"]
             manifest = replace(manifest, hand=replace(manifest.hand, joints=located))
         elif manifest.hand is not None:
             kept += manifest.hand.by_name().values()
         if outlines is not None:
-            manifest = replace(manifest, outlines=_export_outlines(built, outlines, weight_bits))
+            manifest = replace(
+                manifest, outlines=_export_hand_network(built / _OUTLINES_NAME, outlines, "outlines", weight_bits)
+            )
         elif manifest.outlines is not None:
             kept.append(manifest.outlines)
         if quality is not None:
@@ -356,12 +358,6 @@ def _take_over_outlines(
     return _take_over(hand.directory, hand.manifest.outlines, directory / _OUTLINES_NAME, bits)
 
 
-def _export_outlines(directory: Path, network: TrainedHandNetwork, bits: WeightBits) -> HandGraph:
-    path, height, width = directory / _OUTLINES_NAME, network.height, network.width
-    export_hand_graph(network.network, path, kind="outlines", height=height, width=width, weight_bits=bits)
-    return HandGraph(path.name, sha256_of(path), height, width)
-
-
 def _export_quality(directory: Path, quality: TrainedQualityNetwork, bits: WeightBits) -> QualityGraph:
     path = directory / _QUALITY_NAME
     height, width = quality.height, quality.width
@@ -387,16 +383,13 @@ def _take_over(former: Path, graph: _GraphT, path: Path, bits: WeightBits) -> _G
 def _export_hand(directory: Path, networks: TrainedHandNetworks | None, bits: WeightBits) -> HandGraphs | None:
     if networks is None:
         return None
-    mask = _export_hand_network(directory, "mask", networks.mask, "mask", bits)
-    locate = _export_hand_network(directory, "locate", networks.locate, "points", bits)
-    refine = _export_hand_network(directory, "refine", networks.refine, "points", bits)
+    mask = _export_hand_network(directory / _hand_graph_name("mask"), networks.mask, "mask", bits)
+    locate = _export_hand_network(directory / _hand_graph_name("locate"), networks.locate, "points", bits)
+    refine = _export_hand_network(directory / _hand_graph_name("refine"), networks.refine, "points", bits)
     return HandGraphs(mask, locate, refine, limits=networks.limits)
 
 
-def _export_hand_network(
-    directory: Path, name: str, hand: TrainedHandNetwork, kind: HandGraphKind, bits: WeightBits
-) -> HandGraph:
-    path = directory / _hand_graph_name(name)
+def _export_hand_network(path: Path, hand: TrainedHandNetwork, kind: HandGraphKind, bits: WeightBits) -> HandGraph:
     export_hand_graph(hand.network, path, kind=kind, height=hand.height, width=hand.width, weight_bits=bits)
     return HandGraph(path.name, sha256_of(path), hand.height, hand.width)
 

@@ -2,7 +2,7 @@
 
 Radiographs from elsewhere are softer or coarser than those of training, and networks that have seen sharp ones only
 read them too young (`boneage.checks.detail`). Sizes are shares of the hand's length, so that radiographs of any
-resolution lose equally much. `boneage.evaluate.disturbances` measures the effect, by code of its own.
+resolution lose equally much. `boneage.evaluate.disturbances` measures the effect.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from boneage.arrays import Image
+from boneage.evaluate.perturbations import compressed
 
 _BLUR = (0.002, 0.012)
 """Standard deviation of a blur, hand lengths."""
@@ -78,11 +79,7 @@ def _reduced(pixels: Image, hand_pixels: float, _: float, generator: np.random.G
 
 def _compressed(pixels: Image, _: float, __: float, generator: np.random.Generator) -> Image:
     quality = int(generator.integers(_QUALITY[0], _QUALITY[1] + 1))
-    levels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    assert decoded is not None  # noqa: S101 - OpenCV reads what it wrote; for the type checker
-    return decoded.astype(np.float32) / np.float32(255)
+    return compressed(pixels, quality)
 
 
 def _noisy(pixels: Image, _: float, grey_range: float, generator: np.random.Generator) -> Image:
