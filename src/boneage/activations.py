@@ -143,7 +143,8 @@ def shows_anything(
 ) -> bool:
     """Return True if the heat map of a radiograph of shape (H, W) has any value but zero."""
     small = display_size(radiograph_shape, _THUMBNAIL_SIDE)
-    return not heat_map_of(activations, radiograph_shape, small, "both", hand).is_empty
+    strongest_first = sorted(activations, key=lambda one: -one.share)
+    return any(not heat_map_of([one], radiograph_shape, small, "both", hand).is_empty for one in strongest_first)
 
 
 def to_shape(radiograph_shape: tuple[int, int], shape: tuple[int, ...]) -> Transform:

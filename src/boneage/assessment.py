@@ -465,8 +465,7 @@ def _read(
 
 def _pixel_warnings(prepared: PreparedRadiograph) -> list[ResultWarning]:
     """Draw the picture, and return the warnings that the radiograph's pixels raise."""
-    pixels, picture = prepared.radiograph.pixels, prepared.picture
-    warnings = list(checks.radiograph_warnings(pixels, picture, prepared.hand, prepared.window))
+    warnings = list(checks.radiograph_warnings(prepared.pyramid, prepared.picture, prepared.hand, prepared.window))
     if prepared.detail is not None:
         warnings += checks.detail_warnings(prepared.detail)
     return warnings

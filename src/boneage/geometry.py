@@ -8,29 +8,17 @@ its first pixel lies at 0.5. Arrays are (H, W). A point given as a fraction of w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.arrays import FloatArray
+from boneage.arrays import FloatArray, Image
+from boneage.image_pyramid import ImagePyramid, ImageSource
 
 OVERSAMPLING = 1.5
 """Maximum number of picture pixels for one target pixel before a picture is averaged down by area."""
-
-_LEAST_LEFT_OUT = 1_000_000
-"""Least number of pixels outside of a part from which the part alone is reduced: OpenCV takes 1 ms for them, as long as
-the weights of a part take."""
-
-_LINES_AT_ONCE = 8
-"""Number of rows or columns that are averaged in one matrix product."""
-
-_LARGEST_PRODUCT = 2**18
-"""Number of multiplications of a matrix product up to which OpenBLAS uses one thread. Its threads would cost more than
-they save."""
 
 
 @dataclass(frozen=True)
@@ -143,40 +131,43 @@ def reduced_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
     return shape if zoom >= 1.0 else (max(1, round(shape[0] * zoom)), max(1, round(shape[1] * zoom)))
 
 
-def downsample_area(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
+def downsample_area(source: ImageSource, zoom: float) -> Image:
     """Return a picture (H, W) reduced by this factor by area averaging, or unchanged if `zoom` is 1 or more."""
-    rows, columns = pixels.shape
-    return pixels if zoom >= 1.0 else _resized_area(pixels, reduced_shape((rows, columns), zoom))
+    pyramid = ImagePyramid.of(source)
+    return pyramid.pixels if zoom >= 1.0 else _resized(pyramid.copy_for(zoom), reduced_shape(pyramid.shape, zoom))
 
 
-def _resized_area(pixels: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+def _resized(pixels: Image, shape: tuple[int, int]) -> Image:
     return np.asarray(cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
-def sample(
-    pixels: NDArray[np.float32], transform: Transform, height: int, width: int, *, fill: float = 0.0
-) -> NDArray[np.float32]:
+def sample(source: ImageSource, transform: Transform, height: int, width: int, *, fill: float = 0.0) -> Image:
     """Sample a picture once, through `transform`, into a new (height, width) array.
 
     Resolutions of radiographs differ tenfold. Bilinear sampling alone would alias the fine ones, so that they would
-    look different to a network. A picture with more than `OVERSAMPLING` pixels for one of the target's is therefore
-    averaged down by area first.
+    look different to a network. The part shown of a picture with more than `OVERSAMPLING` pixels for one of the
+    target's is therefore averaged down by area first.
 
     Args:
-        pixels: Picture, float32 (H, W).
+        source: Picture, float32 (H, W), or its pyramid, if it is sampled often.
         transform: Transform from the picture's coordinates to the target's.
         height: Height of the target, pixels.
         width: Width of the target, pixels.
         fill: Value outside the picture.
     """
-    rows, columns = pixels.shape
+    pyramid = ImagePyramid.of(source)
+    pixels = pyramid.pixels
     zoom = OVERSAMPLING * transform.zoom
     if zoom < 1.0:
-        shape = reduced_shape((rows, columns), zoom)
-        transform = Transform.scale(columns / shape[1], rows / shape[0]).then(transform)
-        part = _shown_part(transform, shape, height, width)
-        pixels = _downsampled_part(pixels, shape, part)
-        transform = Transform.shift(part.left, part.top).then(transform)
+        pixels = pyramid.copy_for(zoom)
+        across, down = pyramid.shape[1] / pixels.shape[1], pyramid.shape[0] / pixels.shape[0]
+        transform = Transform.scale(across, down).then(transform)
+        part = _shown_part(transform, pixels.shape, height, width)
+        pixels = pixels[part]
+        transform = Transform.shift(part[1].start, part[0].start).then(transform)
+        shape = reduced_shape(pixels.shape, OVERSAMPLING * transform.zoom)
+        transform = Transform.scale(pixels.shape[1] / shape[1], pixels.shape[0] / shape[0]).then(transform)
+        pixels = _resized(pixels, shape)
     # OpenCV places the centre of the first pixel at 0, this module at 0.5.
     to_index = Transform.shift(0.5, 0.5).then(transform).then(Transform.shift(-0.5, -0.5))
     sampled = cv2.warpAffine(
@@ -190,70 +181,20 @@ def sample(
     return np.asarray(sampled, dtype=np.float32)
 
 
-class _Part(NamedTuple):
-    """Part of a picture, pixels: rows `top` to `bottom` and columns `left` to `right`, ends excluded."""
+def _shown_part(transform: Transform, shape: tuple[int, int], height: int, width: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a picture of shape (H, W) that a target (height, width) is interpolated from.
 
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-def _shown_part(transform: Transform, shape: tuple[int, int], height: int, width: int) -> _Part:
-    """Return the part of a picture of shape (H, W) that a target (height, width) is interpolated from.
-
-    It is one pixel if the target shows nothing of the picture.
+    There is one pixel at least, even if the target shows nothing of the picture.
     """
     corners = transform.inverse().points(np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64))
-    ends = np.stack([np.floor(corners.min(axis=0)) - 1, np.ceil(corners.max(axis=0)) + 1])
-    (left, top), (right, bottom) = np.clip(ends, 0, (shape[1], shape[0])).astype(int).tolist()
-    return _Part(*_not_empty(top, bottom, shape[0]), *_not_empty(left, right, shape[1]))
+    margin = 2.0 / min(1.0, transform.zoom)  # two pixels after the reduction
+    low, high = np.floor(corners.min(axis=0) - margin), np.ceil(corners.max(axis=0) + margin)
+    return _within(low[1], high[1], shape[0]), _within(low[0], high[0], shape[1])
 
 
-def _not_empty(first: int, last: int, length: int) -> tuple[int, int]:
-    return (first, last) if last > first else (min(first, length - 1), min(first, length - 1) + 1)
-
-
-def _downsampled_part(pixels: NDArray[np.float32], shape: tuple[int, int], part: _Part) -> NDArray[np.float32]:
-    """Return a part of a picture reduced to `shape` by area averaging.
-
-    OpenCV reduces whole pictures only. A small part is reduced here by the same weights, first the rows, then the
-    columns.
-    """
-    rows, columns = pixels.shape
-    share = (part.bottom - part.top) * (part.right - part.left) / (shape[0] * shape[1])
-    if (1 - share) * pixels.size < _LEAST_LEFT_OUT:
-        return _resized_area(pixels, shape)[part.top : part.bottom, part.left : part.right]
-    by_columns = list(_area_weights(columns, shape[1], part.left, part.right))
-    left, right = by_columns[0][1].start, by_columns[-1][1].stop
-    lines = np.empty((part.bottom - part.top, right - left), np.float32)
-    for to, taken, weights in _area_weights(rows, shape[0], part.top, part.bottom):
-        step = max(1, _LARGEST_PRODUCT // weights.size)
-        for start in range(left, right, step):
-            end = min(right, start + step)
-            np.matmul(weights, pixels[taken, start:end], out=lines[to, start - left : end - left])
-    reduced = np.empty((len(lines), part.right - part.left), np.float32)
-    for to, taken, weights in by_columns:
-        inside = slice(taken.start - left, taken.stop - left)
-        np.matmul(lines[:, inside], weights.T, out=reduced[:, to])
-    return reduced
-
-
-def _area_weights(length: int, count: int, first: int, last: int) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
-    """Yield the weights of a reduction by area from `length` to `count` pixels, for the pixels `first` to `last`.
-
-    Yields:
-        A few pixels as their places after `first`, the pixels that they are averaged from, and the weights of these,
-        float32 (n, N).
-    """
-    edges = np.arange(first, last + 1) * length / count
-    for place in range(0, last - first, _LINES_AT_ONCE):
-        around = edges[place : place + _LINES_AT_ONCE + 1, None]
-        low, high = around[:-1], around[1:]
-        taken = slice(int(low[0, 0]), min(length, math.ceil(high[-1, 0])))
-        source = np.arange(taken.start, taken.stop)
-        covered = np.clip(np.minimum(source + 1, high) - np.maximum(source, low), 0.0, None)
-        yield slice(place, place + len(low)), taken, (covered / (high - low)).astype(np.float32)
+def _within(first: float, last: float, length: int) -> slice:
+    start = min(max(int(first), 0), length - 1)
+    return slice(start, min(max(int(last), start + 1), length))
 
 
 def lies_inside(transform: Transform, shape: tuple[int, int], height: int, width: int) -> NDArray[np.bool_]:

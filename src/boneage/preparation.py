@@ -23,6 +23,7 @@ from boneage.hand.borders import InnerPicture, inner_window
 from boneage.hand.outlines import Outline, trace_outlines
 from boneage.hand.registration import Hand, Region, share_on_radiograph
 from boneage.hand.views import GreyRule, GreyScale, ViewSpec, cut_view, grey_scale, hand_levels, measure_grey
+from boneage.image_pyramid import ImagePyramid
 from boneage.reading.radiograph import Radiograph
 
 _LEAST_ON_RADIOGRAPH = 0.7
@@ -40,7 +41,7 @@ class PreparedRadiograph:
 
     Attributes:
         radiograph: the radiograph as read.
-        shape: (H, W) of the radiograph, pixels.
+        pyramid: its pixels with their reduced copies.
         hand: the hand that the bundle located; None from a bundle that does not locate hands.
         window: window within the radiograph's even borders (`boneage.hand.borders`).
         unreadable: reason why a bone cannot be read, by its name; empty until a view of bones is cut.
@@ -58,34 +59,38 @@ class PreparedRadiograph:
             Rejection, BundleError: same as in `boneage.bundle.bundle.Bundle.find_hand`.
         """
         self.radiograph, self._bundle = radiograph, bundle
-        pixels = radiograph.pixels
-        self.shape = (pixels.shape[0], pixels.shape[1])
+        self.pyramid = ImagePyramid(radiograph.pixels)
         self._views: dict[ViewSpec, NDArray[np.float32]] = {}
         self._greys: dict[GreyRule, GreyScale] = {}
         self.unreadable: dict[str, Unreadable] = {}
         self.hand: Hand | None = None
         if needs_hand(bundle, members):
-            inner = InnerPicture.of(pixels)
-            self.window, self.hand = inner.window, bundle.find_hand(pixels, inner)
+            inner = InnerPicture.of(self.pyramid)
+            self.window, self.hand = inner.window, bundle.find_hand(self.pyramid, inner)
         else:
-            self.window = inner_window(pixels)
+            self.window = inner_window(self.pyramid)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (H, W) of the radiograph, pixels."""
+        return self.pyramid.shape
 
     @cached_property
     def levels(self) -> NDArray[np.float32] | None:
         """Grey levels of the hand (`boneage.hand.views.hand_levels`); None without a hand."""
-        return None if self.hand is None else hand_levels(self.radiograph.pixels, self.hand)
+        return None if self.hand is None else hand_levels(self.pyramid, self.hand)
 
     @cached_property
     def quality(self) -> dict[QualityLabel, float]:
         """Probability, 0..1, of each disturbance; empty without a hand or a quality network."""
         if self.hand is None or not self._bundle.manifest.quality:
             return {}
-        return self._bundle.judge_quality(self.radiograph.pixels, self.hand, self.window)
+        return self._bundle.judge_quality(self.pyramid, self.hand, self.window)
 
     @cached_property
     def detail(self) -> Detail | None:
         """Measures of lost detail; None without a hand."""
-        return None if self.hand is None else Detail.of(self.radiograph.pixels, self.hand, self.grey("hand"))
+        return None if self.hand is None else Detail.of(self.pyramid, self.hand, self.grey("hand"))
 
     @cached_property
     def picture(self) -> NDArray[np.uint8]:
@@ -98,7 +103,7 @@ class PreparedRadiograph:
         spec = self._bundle.outline_spec
         if spec is None or self.hand is None:
             return {}
-        bones = cut_bones(self.radiograph.pixels, spec, self.hand, self.grey(spec.grey))
+        bones = cut_bones(self.pyramid, spec, self.hand, self.grey(spec.grey))
         return trace_outlines(self._bundle.run_outlines(bones.view), spec, self.hand, bones.unreadable)
 
     def views(self, members: Sequence[Member]) -> dict[ViewSpec, NDArray[np.float32]]:
@@ -112,10 +117,10 @@ class PreparedRadiograph:
 
     def _view(self, spec: ViewSpec) -> NDArray[np.float32]:
         if spec not in self._views and spec.region == "bones" and self.hand is not None:
-            bones = cut_bones(self.radiograph.pixels, spec, self.hand, self.grey(spec.grey))
+            bones = cut_bones(self.pyramid, spec, self.hand, self.grey(spec.grey))
             self._views[spec], self.unreadable = bones.view, bones.unreadable
         elif spec not in self._views:
-            self._views[spec] = cut_view(self.radiograph.pixels, spec, hand=self.hand, grey=self.grey(spec.grey))
+            self._views[spec] = cut_view(self.pyramid, spec, hand=self.hand, grey=self.grey(spec.grey))
         return self._views[spec]
 
     def grey(self, rule: GreyRule) -> GreyScale:
@@ -127,7 +132,7 @@ class PreparedRadiograph:
         if rule not in self._greys:
             of_hand = self.levels if rule == "hand" else None
             self._greys[rule] = (
-                measure_grey(self.radiograph.pixels, rule, self.hand) if of_hand is None else grey_scale(of_hand, rule)
+                measure_grey(self.pyramid, rule, self.hand) if of_hand is None else grey_scale(of_hand, rule)
             )
         return self._greys[rule]
 

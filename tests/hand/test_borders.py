@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from boneage.geometry import Transform
 from boneage.hand.borders import InnerPicture, Window, content_windows, inner_window, reduced, without_borders
+from boneage.image_pyramid import ImagePyramid
 from boneage.phantom import draw_hand
 
 RADIOGRAPH = np.random.default_rng(0).uniform(0.2, 0.8, (120, 90)).astype(np.float32)
@@ -93,8 +94,8 @@ def test_inner_picture_is_the_window_reduced(wide: int) -> None:
     cut = 700 if wide == 700 else 0
     assert inner.window == inner_window(framed)
     assert inner.window == Window(cut, cut, framed.shape[1] - cut, framed.shape[0] - cut)
-    pixels, to_picture = reduced(inner.window.cut(framed), Transform.shift(-cut, -cut))
-    assert np.array_equal(inner.pixels, pixels)
+    picture, to_picture = reduced(ImagePyramid(inner.window.cut(framed)), Transform.shift(-cut, -cut))
+    assert np.array_equal(inner.picture.pixels, picture.pixels)
     assert inner.to_picture == to_picture
 
 

@@ -52,6 +52,7 @@ from boneage.hand.borders import InnerPicture, Window
 from boneage.hand.find import find_hand
 from boneage.hand.registration import Hand
 from boneage.hand.views import ViewSpec
+from boneage.image_pyramid import ImageSource
 from boneage.sex import Sex
 
 T = TypeVar("T")
@@ -161,11 +162,11 @@ class Bundle:
                 self._hand_networks = OnnxHandNetworks(self.directory, self.manifest.hand, self.threads)
             return self._hand_networks
 
-    def find_hand(self, pixels: NDArray[np.float32], inner: InnerPicture | None = None) -> Hand:
+    def find_hand(self, source: ImageSource, inner: InnerPicture | None = None) -> Hand:
         """Find the hand on a radiograph, and its joints if the bundle has a network for them.
 
         Args:
-            pixels: the radiograph, float32 (H, W), 0..1.
+            source: the radiograph, float32 (H, W), 0..1, or its pyramid.
             inner: picture within its even borders, if it was already cut.
 
         Raises:
@@ -173,8 +174,8 @@ class Bundle:
             BundleError: as `hand_networks`; ``bundle_output`` if a network's output is out of range.
         """
         networks = self.hand_networks()
-        hand = find_hand(pixels, networks, networks.graphs.limits, inner)
-        return replace(hand, joints=networks.joints(pixels, hand))
+        hand = find_hand(source, networks, networks.graphs.limits, inner)
+        return replace(hand, joints=networks.joints(source, hand))
 
     @property
     def quality_limits(self) -> Mapping[QualityLabel, QualityLimit]:
@@ -191,13 +192,11 @@ class Bundle:
             raise BundleError("bundle_mismatch", f"The bundle {self.manifest.name} has no quality network.")
         return self.manifest.quality
 
-    def judge_quality(
-        self, pixels: NDArray[np.float32], hand: Hand, window: Window | None = None
-    ) -> dict[QualityLabel, float]:
+    def judge_quality(self, source: ImageSource, hand: Hand, window: Window | None = None) -> dict[QualityLabel, float]:
         """Return the probability, 0..1, of each disturbance of a radiograph.
 
         Args:
-            pixels: the radiograph, float32 (H, W), 0..1.
+            source: the radiograph, float32 (H, W), 0..1, or its pyramid.
             hand: the hand that `find_hand` found there.
             window: window within its even borders, if `boneage.hand.borders.inner_window` was already run.
 
@@ -207,7 +206,7 @@ class Bundle:
                 `run_batch`.
         """
         graph = self.quality_graph()
-        view = quality_view(pixels, hand, graph.height, graph.width, window)
+        view = quality_view(source, hand, graph.height, graph.width, window)
         return dict(zip(QUALITY_LABELS, self.run_quality(view), strict=True))
 
     def run_quality(self, view: NDArray[np.float32]) -> list[float]:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.arrays import Image
 from boneage.bundle.manifest import HandGraphs
 from boneage.bundle.session import open_session, run_on_views
 from boneage.hand.joints import JOINT_NAMES, Joints
 from boneage.hand.registration import HAND_LENGTH, Hand
 from boneage.hand.search import LocatedPoints
 from boneage.hand.views import ViewSpec, cut_view, frame_to_view
+from boneage.image_pyramid import ImageSource
 
 
 class OnnxHandNetworks:
@@ -56,7 +56,7 @@ class OnnxHandNetworks:
         """Return the key points of each of the views (N, h, w) of registered hands."""
         return self._points("refine", views)
 
-    def joints(self, pixels: Image, hand: Hand) -> Joints | None:
+    def joints(self, source: ImageSource, hand: Hand) -> Joints | None:
         """Return the joints of a hand on a radiograph, float32 (H, W); None without a network for joints.
 
         Raises:
@@ -65,7 +65,7 @@ class OnnxHandNetworks:
         """
         if self.joint_spec is None:
             return None
-        view = cut_view(pixels, self.joint_spec, hand=hand)
+        view = cut_view(source, self.joint_spec, hand=hand)
         count = len(JOINT_NAMES)
         points, spread = self._run("joints", view[None], {"points": (count, 2), "spread": (count,)})
         frame_to_joints = frame_to_view(self.joint_spec)

@@ -19,6 +19,7 @@ from boneage.geometry import lies_inside, sample
 from boneage.hand.borders import Window, inner_window
 from boneage.hand.registration import Hand
 from boneage.hand.views import ViewSpec, grey_scale, view_transform
+from boneage.image_pyramid import ImagePyramid, ImageSource
 from boneage.strict import Share
 
 QualityLabel = Literal["plaster", "metal", "fingertips_cut", "altered_grey", "photographed"]
@@ -79,7 +80,7 @@ class QualityLimit:
 
 
 def quality_view(
-    pixels: NDArray[np.float32], hand: Hand, height: int, width: int, window: Window | None = None
+    source: ImageSource, hand: Hand, height: int, width: int, window: Window | None = None
 ) -> NDArray[np.float32]:
     """Cut the quality network's view: the registered hand with the air around it.
 
@@ -87,7 +88,7 @@ def quality_view(
     screen. Grey levels are those of the view's own pixels. Pixels outside the radiograph have its darkest level.
 
     Args:
-        pixels: the radiograph, float32 (H, W), 0..1.
+        source: the radiograph, float32 (H, W), 0..1, or its pyramid.
         hand: the hand on it.
         height: height of the view, pixels.
         width: width of the view, pixels.
@@ -99,13 +100,14 @@ def quality_view(
     Raises:
         Rejection: ``no_contrast``.
     """
-    window = window or inner_window(pixels)
-    inner = window.cut(pixels)
-    spec = ViewSpec("surroundings", height, width)
-    to_view = window.to_window().inverse().then(view_transform((pixels.shape[0], pixels.shape[1]), spec, hand))
+    pyramid = ImagePyramid.of(source)
+    window = window or inner_window(pyramid)
+    inner = pyramid if window == Window.of(pyramid.shape) else ImagePyramid(window.cut(pyramid.pixels))
+    radiograph_to_view = view_transform(pyramid.shape, ViewSpec("surroundings", height, width), hand)
+    to_view = window.to_window().inverse().then(radiograph_to_view)
     seen = sample(inner, to_view, height, width, fill=1.0 if hand.inverted else 0.0)
     if hand.inverted:
         seen = np.float32(1.0) - seen
-    inside = lies_inside(to_view, (window.height, window.width), height, width)
+    inside = lies_inside(to_view, inner.shape, height, width)
     grey = grey_scale(seen[inside], "percentile")
     return grey.apply(np.where(inside, seen, np.float32(grey.low)))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from boneage.hand.registration import Hand
 from boneage.hand.views import GreyScale, ViewSpec, cut_view, mask_through, view_transform
+from boneage.image_pyramid import ImagePyramid, ImageSource
 
 _VIEW = ViewSpec("A", 256, 192, "hand")
 """The whole hand, at about the size at which the networks read it."""
@@ -62,16 +63,16 @@ class Detail:
     blockiness: float
 
     @classmethod
-    def of(cls, pixels: NDArray[np.float32], hand: Hand, grey: GreyScale) -> Detail:
+    def of(cls, source: ImageSource, hand: Hand, grey: GreyScale) -> Detail:
         """Measure the detail of a hand on a radiograph.
 
         Args:
-            pixels: radiograph, float32 (H, W), 0..1.
+            source: radiograph, float32 (H, W), 0..1, or its pyramid.
             hand: hand on the radiograph.
             grey: grey scale of the hand (rule ``hand``).
         """
         small = hand.length_pixels < _HAND_OF_BLOCKS * _JPEG_BLOCK
-        return cls(blur(pixels, hand, grey), blockiness(pixels, grey) if small else 1.0)
+        return cls(blur(source, hand, grey), blockiness(ImagePyramid.of(source).pixels, grey) if small else 1.0)
 
     @property
     def is_lost(self) -> bool:
@@ -79,7 +80,7 @@ class Detail:
         return self.blur > _LOST_BLUR or self.blockiness > _LOST_BLOCKS
 
 
-def blur(pixels: NDArray[np.float32], hand: Hand, grey: GreyScale) -> float:
+def blur(source: ImageSource, hand: Hand, grey: GreyScale) -> float:
     """Return how much of the hand's detail is lost, as a natural logarithm.
 
     It is the detail of 3 to 6 pixels of the view (1.4 to 2.8 pixels of standard deviation) over that of half the size,
@@ -87,15 +88,15 @@ def blur(pixels: NDArray[np.float32], hand: Hand, grey: GreyScale) -> float:
     that a blurred radiograph with strong noise on it is not detected.
 
     Args:
-        pixels: radiograph, float32 (H, W), 0..1.
+        source: radiograph, float32 (H, W), 0..1, or its pyramid.
         hand: hand on the radiograph.
         grey: grey scale of the hand (rule ``hand``).
 
     Returns:
         About 0.5 for a sharp radiograph, up to 1.3 for a blurred one; 0 if the hand shows no detail at all.
     """
-    view = cut_view(pixels, _VIEW, hand=hand, grey=grey)
-    mask = mask_through(hand, view_transform((pixels.shape[0], pixels.shape[1]), _VIEW, hand), view.shape)
+    view = cut_view(source, _VIEW, hand=hand, grey=grey)
+    mask = mask_through(hand, view_transform((source.shape[0], source.shape[1]), _VIEW, hand), view.shape)
     inside = cv2.erode((mask > 0.5).astype(np.uint8), np.ones((_EDGE, _EDGE), np.uint8)) > 0
     if not inside.any():
         return 0.0

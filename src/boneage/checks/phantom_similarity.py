@@ -19,6 +19,7 @@ from boneage.geometry import Transform, downsample_area, lies_inside, sample
 from boneage.hand.borders import without_borders
 from boneage.hand.mask import components
 from boneage.hand.registration import Hand, register
+from boneage.image_pyramid import ImagePyramid, ImageSource
 from boneage.phantom import draw_hand
 
 HEIGHT, WIDTH = 160, 120
@@ -73,48 +74,49 @@ class _Drawing(NamedTuple):
     inside: NDArray[np.bool_]
 
 
-def phantom_similarity(pixels: Image, hand: Hand | None) -> float:
+def phantom_similarity(source: ImageSource, hand: Hand | None) -> float:
     """Measure how closely a radiograph's fine structure matches the drawn phantom's.
 
     Args:
-        pixels: Radiograph, float32 (H, W), 0..1.
+        source: Radiograph, float32 (H, W), 0..1, or its pyramid.
         hand: Hand that was located on it; None from a bundle that does not locate hands.
 
     Returns:
         The correlation, -1..1, of the structure of the bones after alignment.
     """
     if hand is not None:
-        bright = np.float32(1.0) - pixels if hand.inverted else pixels
+        pyramid = ImagePyramid.of(source)
+        bright = ImagePyramid(np.float32(1.0) - pyramid.pixels) if hand.inverted else pyramid
         to_drawing = register(np.array(_POINTS_FOUND) * (WIDTH, HEIGHT)).inverse()
         return _similarity(bright, hand.radiograph_to_frame.then(to_drawing), _WORTH_ALIGNING_HANDS)
-    small = downsample_area(pixels, min(1.0, _OVERVIEW_SIDE / max(pixels.shape)))
+    small = downsample_area(source, min(1.0, _OVERVIEW_SIDE / max(source.shape)))
     window = without_borders(small)
     inner = window.cut(small)
     dark_air = float(np.median(np.concatenate([inner[0], inner[-1], inner[:, 0], inner[:, -1]]))) < 0.5
-    bright = inner if dark_air else np.float32(1.0) - inner
-    return max(_similarity(bright, pose, _WORTH_ALIGNING) for pose in _poses(bright))
+    bone_bright = inner if dark_air else np.float32(1.0) - inner
+    return max(_similarity(ImagePyramid(bone_bright), pose, _WORTH_ALIGNING) for pose in _poses(bone_bright))
 
 
-def _similarity(pixels: Image, to_drawing: Transform, worth_aligning: float) -> float:
+def _similarity(picture: ImagePyramid, to_drawing: Transform, worth_aligning: float) -> float:
     """Return the correlation, starting from a pose that need not be exact."""
     drawing = _drawing()
-    shown = _shown(pixels, to_drawing)
-    greys = _evened(sample(pixels, to_drawing, HEIGHT, WIDTH), shown)
+    shown = _shown(picture.shape, to_drawing)
+    greys = _evened(sample(picture, to_drawing, HEIGHT, WIDTH), shown)
     first = _correlation(greys, drawing.greys, drawing.inside & shown)
     if first < worth_aligning:
         return min(first, 0.0)
     where = drawing.inside & shown
     rough = Transform.scale(_ROUGH)
-    small = [downsample_area(picture, _ROUGH) for picture in (drawing.greys, greys, where.astype(np.float32))]
+    small = [downsample_area(one, _ROUGH) for one in (drawing.greys, greys, where.astype(np.float32))]
     warp = rough.then(_alignment(small[0], small[1], small[2] > 0.5, _ROUGH_BLUR, Transform())).then(rough.inverse())
     best, warp = max(
-        ((_structure_correlation(pixels, to_drawing.then(one.inverse())), one) for one in (Transform(), warp)),
+        ((_structure_correlation(picture, to_drawing.then(one.inverse())), one) for one in (Transform(), warp)),
         key=lambda pair: pair[0],
     )
     if best < _WORTH_FINE_ALIGNING:
         return best
     warp = _alignment(drawing.greys, greys, where, _BLUR, warp)
-    return max(best, _structure_correlation(pixels, to_drawing.then(warp.inverse())))
+    return max(best, _structure_correlation(picture, to_drawing.then(warp.inverse())))
 
 
 def _alignment(drawn: Image, seen: Image, where: NDArray[np.bool_], blur: int, start: Transform) -> Transform:
@@ -135,16 +137,16 @@ def _alignment(drawn: Image, seen: Image, where: NDArray[np.bool_], blur: int, s
     return Transform.shift(-0.5, -0.5).then(matrix).then(Transform.shift(0.5, 0.5))
 
 
-def _structure_correlation(pixels: Image, to_drawing: Transform) -> float:
+def _structure_correlation(picture: ImagePyramid, to_drawing: Transform) -> float:
     """Return the correlation of the fine structure at a pose."""
     drawing = _drawing()
-    where = drawing.inside & _shown(pixels, to_drawing)
-    return _correlation(_structure(sample(pixels, to_drawing, HEIGHT, WIDTH)), drawing.structure, where)
+    where = drawing.inside & _shown(picture.shape, to_drawing)
+    return _correlation(_structure(sample(picture, to_drawing, HEIGHT, WIDTH)), drawing.structure, where)
 
 
-def _shown(pixels: Image, to_drawing: Transform) -> NDArray[np.bool_]:
+def _shown(shape: tuple[int, int], to_drawing: Transform) -> NDArray[np.bool_]:
     """Return the mask of the drawing's pixels that the image shows."""
-    return lies_inside(to_drawing, (pixels.shape[0], pixels.shape[1]), HEIGHT, WIDTH)
+    return lies_inside(to_drawing, shape, HEIGHT, WIDTH)
 
 
 def _poses(bright: Image) -> list[Transform]:

@@ -19,6 +19,7 @@ from boneage.checks.phantom_similarity import SIMILARITY_LIMIT, phantom_similari
 from boneage.hand.borders import Window
 from boneage.hand.registration import REGION_TITLES, Hand, Region
 from boneage.hand.views import ViewSpec, view_transform
+from boneage.image_pyramid import ImagePyramid, ImageSource
 from boneage.reading.radiograph import RadiographFacts
 from boneage.sex import Sex
 from boneage.warnings_ import ResultWarning, WarningCode
@@ -79,17 +80,18 @@ _WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EX
 
 
 def radiograph_warnings(
-    pixels: NDArray[np.float32], picture: NDArray[np.uint8], hand: Hand | None, window: Window
+    source: ImageSource, picture: NDArray[np.uint8], hand: Hand | None, window: Window
 ) -> Iterator[ResultWarning]:
     """Yield the warnings that a radiograph's pixels raise.
 
     Args:
-        pixels: Radiograph as read, float32 (H, W), 0..1.
+        source: Radiograph as read, float32 (H, W), 0..1, or its pyramid.
         picture: The same radiograph as displayed, with bone bright, uint8 (h, w).
         hand: Hand that the bundle located; None from a bundle that does not locate hands.
         window: Window within the radiograph's uniform borders (`boneage.hand.borders.inner_window`).
     """
-    if phantom_similarity(pixels, hand) >= SIMILARITY_LIMIT:
+    pyramid = ImagePyramid.of(source)
+    if phantom_similarity(pyramid, hand) >= SIMILARITY_LIMIT:
         yield ResultWarning.of(WarningCode.PHANTOM)
     if hand is None and _looks_inverted(picture):  # where the hand was found, its mask decides
         yield ResultWarning.of(WarningCode.LOOKS_INVERTED)
@@ -99,7 +101,7 @@ def radiograph_warnings(
         yield ResultWarning.of(WarningCode.READ_MIRRORED)
     if hand is not None and not hand.side_certain:
         yield ResultWarning.of(WarningCode.SIDE_UNCERTAIN)
-    if _is_saturated(pixels, hand, window):
+    if _is_saturated(pyramid.pixels, hand, window):
         yield ResultWarning.of(WarningCode.SATURATED, percent=100 * _SATURATED_SHARE)
 
 

@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.arrays import Image
 from boneage.geometry import Transform, sample
 from boneage.hand.joints import JOINT_ROWS, Joints
 from boneage.hand.registration import BOXES, CAPITATE_IN_FRAME_XY, Hand
 from boneage.hand.views import MASK_MARGIN, GreyScale, ViewSpec, widened
+from boneage.image_pyramid import ImageSource
 
 Unreadable = Literal["cut_off", "joints_uncertain", "no_contrast", "implausible"]
 """Reason why a bone is not read: it lies beyond the radiograph's edge, its joints were not found with certainty, its
@@ -136,7 +136,7 @@ def frame_to_tile(bone: Bone, joints: Joints, height: int, width: int) -> Transf
 
 
 def cut_bones(
-    pixels: Image,
+    source: ImageSource,
     spec: ViewSpec,
     hand: Hand,
     grey: GreyScale,
@@ -147,7 +147,8 @@ def cut_bones(
     """Cut the view of all bones from a radiograph.
 
     Args:
-        pixels: radiograph, float32 (H, W), 0..1, with bright bone (dark bone if `hand.inverted` is true).
+        source: radiograph, float32 (H, W), 0..1, with bright bone (dark bone if `hand.inverted` is true); or its
+            pyramid.
         spec: specification of the view.
         hand: hand on the radiograph, with its joints.
         grey: grey scale of the radiograph.
@@ -169,10 +170,10 @@ def cut_bones(
         if shown is not None and not shown[index]:
             continue
         to_tile = hand.radiograph_to_frame.then(frame_to_tile(bone, hand.joints, height, width))
-        reason = _unreadable(bone, hand.joints, to_tile, pixels.shape, (height, width))
+        reason = _unreadable(bone, hand.joints, to_tile, source.shape, (height, width))
         if reason is None:
             changed = to_tile if jitters is None else to_tile.then(jitters[index])
-            tile = _sample_part(pixels, changed, height, width, fill=1.0 - grey.low if hand.inverted else grey.low)
+            tile = sample(source, changed, height, width, fill=1.0 - grey.low if hand.inverted else grey.low)
             tile = np.float32(1.0) - tile if hand.inverted else tile
             inside = sample(mask, from_mask.then(changed), height, width)
             tile = grey.apply(np.float32(grey.low) + (tile - np.float32(grey.low)) * inside)
@@ -214,19 +215,6 @@ def _middle_of(tile: NDArray[np.float32]) -> NDArray[np.float32]:
     height, width = tile.shape
     rows, columns = round(height * (1 - _MIDDLE) / 2), round(width * (1 - _MIDDLE) / 2)
     return tile[rows : height - rows, columns : width - columns]
-
-
-def _sample_part(pixels: Image, to_tile: Transform, height: int, width: int, *, fill: float) -> NDArray[np.float32]:
-    """Sample a tile from the part of the radiograph that it shows; only that part is averaged down."""
-    corners = to_tile.inverse().points(np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64))
-    margin = 2.0 + 2.0 / to_tile.zoom
-    left, top = np.floor(corners.min(axis=0) - margin).astype(int)
-    right, bottom = np.ceil(corners.max(axis=0) + margin).astype(int)
-    left, top = max(0, int(left)), max(0, int(top))
-    part = pixels[top : max(top, int(bottom)), left : max(left, int(right))]
-    if not part.size:
-        return np.full((height, width), fill, np.float32)
-    return sample(part, Transform.shift(left, top).then(to_tile), height, width, fill=fill)
 
 
 def tile_to_radiograph(hand: Hand, index: int, spec: ViewSpec) -> Transform:

@@ -10,6 +10,7 @@ import numpy as np
 
 from boneage.arrays import Image
 from boneage.geometry import Transform, downsample_area
+from boneage.image_pyramid import ImagePyramid, ImageSource
 
 _TOLERANCE = 0.03
 """Maximum difference of grey levels within a border, as a share of the picture's grey range."""
@@ -115,19 +116,20 @@ def without_borders(pixels: Image) -> Window:
     return window.within(whole)
 
 
-def inner_window(pixels: Image) -> Window:
+def inner_window(source: ImageSource) -> Window:
     """Return the window within a picture's even borders if it is much smaller than the picture.
 
     The search starts on a reduced copy (see `reduced`), whose pixels mix border and window, and ends at full
     resolution.
 
     Args:
-        pixels: Picture, float32 (H, W), 0..1.
+        source: Picture, float32 (H, W), 0..1, or its pyramid.
 
     Returns:
         The window, or the whole picture if borders make up less than a quarter of it.
     """
-    return _inner_window(pixels, *reduced(pixels, Transform()))
+    pyramid = ImagePyramid.of(source)
+    return _inner_window(pyramid.pixels, *reduced(pyramid, Transform()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,28 +138,29 @@ class InnerPicture:
 
     Attributes:
         window: Window on the radiograph, by `inner_window`.
-        pixels: Pixels of the window, float32 (h, w), reduced by `reduced`.
-        to_picture: Transform from the radiograph's coordinates to those of `pixels`.
+        picture: The window, reduced by `reduced`.
+        to_picture: Transform from the radiograph's coordinates to those of `picture`.
     """
 
     window: Window
-    pixels: Image
+    picture: ImagePyramid
     to_picture: Transform
 
     @classmethod
-    def of(cls, pixels: Image) -> InnerPicture:
-        """Cut and reduce a radiograph, float32 (H, W), 0..1."""
-        small, to_small = reduced(pixels, Transform())
-        window = _inner_window(pixels, small, to_small)
-        if window == Window.of(pixels.shape):
+    def of(cls, source: ImageSource) -> InnerPicture:
+        """Cut and reduce a radiograph, float32 (H, W), 0..1, or its pyramid."""
+        pyramid = ImagePyramid.of(source)
+        small, to_small = reduced(pyramid, Transform())
+        window = _inner_window(pyramid.pixels, small, to_small)
+        if window == Window.of(pyramid.shape):
             return cls(window, small, to_small)
-        return cls(window, *reduced(window.cut(pixels), window.to_window()))
+        return cls(window, *reduced(ImagePyramid(window.cut(pyramid.pixels)), window.to_window()))
 
 
-def _inner_window(pixels: Image, small: Image, to_small: Transform) -> Window:
+def _inner_window(pixels: Image, small: ImagePyramid, to_small: Transform) -> Window:
     """Return the window of `inner_window` of a picture whose reduced copy is `small`."""
-    window = without_borders(small)
-    if window.area > _LARGEST_WINDOW * small.size:
+    window = without_borders(small.pixels)
+    if window.area > _LARGEST_WINDOW * small.pixels.size:
         return Window.of(pixels.shape)
     corners = np.array([[window.left, window.top], [window.right, window.bottom]])
     (left, top), (right, bottom) = to_small.inverse().points(corners)
@@ -165,18 +168,20 @@ def _inner_window(pixels: Image, small: Image, to_small: Transform) -> Window:
     return _one_frame_less(pixels, coarse.within(Window.of(pixels.shape)))
 
 
-def reduced(pixels: Image, to_pixels: Transform) -> tuple[Image, Transform]:
-    """Average a large picture down by an integer factor, once for all of the following passes over it.
+def reduced(picture: ImagePyramid, to_picture: Transform) -> tuple[ImagePyramid, Transform]:
+    """Halve a large picture, as often as its longer side keeps `_ENOUGH` pixels.
 
     Args:
-        pixels: Picture (H, W).
-        to_pixels: Transform from the coordinates of the larger picture, of which this is a part, to this picture's.
+        picture: Picture (H, W).
+        to_picture: Transform from the coordinates of the larger picture, of which this is a part, to this picture's.
 
     Returns:
         The smaller picture, and the transform to it.
     """
-    small = downsample_area(pixels, 1 / max(1, max(pixels.shape) // _ENOUGH))
-    return small, to_pixels.then(Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0]))
+    halvings = max(1, max(picture.shape) // _ENOUGH).bit_length() - 1
+    small = picture.halved(halvings)
+    across, down = small.shape[1] / picture.shape[1], small.shape[0] / picture.shape[0]
+    return small, to_picture.then(Transform.scale(across, down))
 
 
 def content_windows(pixels: Image) -> list[Window]:

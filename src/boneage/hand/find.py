@@ -27,10 +27,8 @@ from boneage.hand.search import (
     search_once,
     several_hands,
 )
-from boneage.hand.views import (
-    cut_view,
-    view_transform,
-)
+from boneage.hand.views import cut_view, view_transform
+from boneage.image_pyramid import ImagePyramid, ImageSource
 
 _LEAST_PART = 0.01
 """Least area of a part of a mask that is searched at close range, as a share of the view in which it was found."""
@@ -73,14 +71,16 @@ _OTHER_PLACE = 0.5
 """Two hands whose middles are at least this far apart, in lengths of the shorter one, are two."""
 
 
-def find_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, inner: InnerPicture | None = None) -> Hand:
+def find_hand(
+    source: ImageSource, networks: HandNetworks, limits: HandLimits, inner: InnerPicture | None = None
+) -> Hand:
     """Find the one hand on a radiograph.
 
     Even borders are cut off first. If the rest would be rejected, parts of it that may be a hand are searched at close
     range, each with its surroundings and by the same checks. So is the area beside a hand that was found.
 
     Args:
-        pixels: float32 (H, W), 0..1, bone bright or, if the radiograph's grey is inverted, dark.
+        source: radiograph, float32 (H, W), 0..1, bone bright or, if its grey is inverted, dark; or its pyramid.
         networks: networks that search for it; their views have one grey rule.
         limits: limits beyond which the radiograph is rejected.
         inner: picture within the even borders of the radiograph, if it is known already.
@@ -88,26 +88,28 @@ def find_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, inner: 
     Raises:
         Rejection: ``no_hand``, ``several_hands``, ``points_uncertain``; ``no_contrast``.
     """
-    inner = inner or InnerPicture.of(pixels)
-    picture = inner.pixels
+    inner = inner or InnerPicture.of(source)
+    picture = inner.picture
     try:
         hand = _only_hand(picture, networks, limits)
     except Rejection as rejection:
-        if rejection.code not in {RejectionCode.NO_HAND, RejectionCode.POINTS_UNCERTAIN} or not _is_noisy(picture):
+        if rejection.code not in {RejectionCode.NO_HAND, RejectionCode.POINTS_UNCERTAIN} or not _is_noisy(
+            picture.pixels
+        ):
             raise
-        hand = _only_hand_of_smoothed(picture, rejection, networks, limits)
+        hand = _only_hand_of_smoothed(picture.pixels, rejection, networks, limits)
     return hand.on(inner.to_picture)
 
 
-def _only_hand(pixels: Image, networks: HandNetworks, limits: HandLimits, *, tiled: bool = True) -> Hand:
+def _only_hand(picture: ImagePyramid, networks: HandNetworks, limits: HandLimits, *, tiled: bool = True) -> Hand:
     """Find the one hand on a picture without borders, with the rejections of `find_hand`."""
     try:
-        sighting = search_once(pixels, networks, limits)
+        sighting = search_once(picture, networks, limits)
     except Rejection as rejection:
         if rejection.code == RejectionCode.NO_CONTRAST:
             raise
-        sighting = _search_again(pixels, rejection, networks, limits, tiled=tiled)
-    _reject_second_hand(pixels, sighting, networks, limits)
+        sighting = _search_again(picture.pixels, rejection, networks, limits, tiled=tiled)
+    _reject_second_hand(picture.pixels, sighting, networks, limits)
     return sighting.hand
 
 
@@ -119,7 +121,7 @@ def _only_hand_of_smoothed(pixels: Image, first: Rejection, networks: HandNetwor
     """
     smoothed = cv2.GaussianBlur(pixels, (0, 0), _SMOOTHING * max(pixels.shape))
     try:
-        return _only_hand(np.asarray(smoothed, dtype=np.float32), networks, limits, tiled=False)
+        return _only_hand(ImagePyramid(np.asarray(smoothed, dtype=np.float32)), networks, limits, tiled=False)
     except Rejection as again:
         raise again if again.code == RejectionCode.SEVERAL_HANDS else first from None
 
@@ -237,7 +239,7 @@ def _search_windows(
         if any(_overlap(inner, one.window) > _SAME_WINDOW for one in searches) or not _has_contrast(inner.cut(pixels)):
             continue
         try:
-            hand = search_once(inner.cut(pixels), networks, limits).hand.on(inner.to_window())
+            hand = search_once(ImagePyramid(inner.cut(pixels)), networks, limits).hand.on(inner.to_window())
             searches.append(_WindowSearch(inner, hand))
         except Rejection as rejection:
             searches.append(_WindowSearch(inner, rejection))

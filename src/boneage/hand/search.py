@@ -33,6 +33,7 @@ from boneage.hand.views import (
     view_transform,
     widened,
 )
+from boneage.image_pyramid import ImagePyramid
 from boneage.strict import NotNegative, Share
 
 _REPEATED_DEGREES = (-5.0, 0.0, 5.0)
@@ -137,26 +138,26 @@ class Sighting:
     others: Sequence[tuple[float, Window]] = ()
 
 
-def search_once(pixels: Image, networks: HandNetworks, limits: HandLimits) -> Sighting:
+def search_once(picture: ImagePyramid, networks: HandNetworks, limits: HandLimits) -> Sighting:
     """Find the one hand on a picture in a single search, with the rejections of `boneage.hand.find.find_hand`."""
-    height, width = pixels.shape
-    grey, view, parts = _whole_radiograph(pixels, networks, limits)
+    height, width = picture.shape
+    grey, view, parts = _whole_radiograph(picture, networks, limits)
     inverted = bone_is_dark(view, parts[0])
     if inverted:
-        pixels = np.float32(1.0) - pixels
-        grey, view, parts = _whole_radiograph(pixels, networks, limits)
+        picture = ImagePyramid(np.float32(1.0) - picture.pixels)
+        grey, view, parts = _whole_radiograph(picture, networks, limits)
         if bone_is_dark(view, parts[0]):
             raise PolarityUncertain
-    (located,) = networks.locate(cut_view(pixels, networks.locate_spec, grey=grey)[None])
+    (located,) = networks.locate(cut_view(picture, networks.locate_spec, grey=grey)[None])
     _reject_other_counts(located, parts, limits)
     guess_xy = view_transform((height, width), networks.locate_spec).inverse().points(located.points_xy)
-    points_xy, spread, side_certain = _refined(pixels, guess_xy, networks, limits)
-    mask, to_mask = _mask_near(pixels, points_xy, networks)
+    points_xy, spread, side_certain = _refined(picture, guess_xy, networks, limits)
+    mask, to_mask = _mask_near(picture, points_xy, networks)
     hand = Hand(points_xy, mask, to_mask, inverted=inverted, spread=spread, side_certain=side_certain)
     _reject_implausible(hand, limits)
     rest = np.asarray(parts[1:].any(axis=0))
     to_view = view_transform((height, width), networks.mask_spec)
-    others = part_windows(rest, to_view, Window.of(pixels.shape), _LEAST_OTHER * float(parts[0].sum()))
+    others = part_windows(rest, to_view, Window.of(picture.shape), _LEAST_OTHER * float(parts[0].sum()))
     return Sighting(hand, others)
 
 
@@ -164,12 +165,12 @@ def search_once(pixels: Image, networks: HandNetworks, limits: HandLimits) -> Si
 
 
 def _whole_radiograph(
-    pixels: Image, networks: HandNetworks, limits: HandLimits
+    picture: ImagePyramid, networks: HandNetworks, limits: HandLimits
 ) -> tuple[GreyScale, Image, NDArray[np.uint8]]:
     """Return the radiograph's grey levels, the mask network's view of it, and the mask's parts, the largest first."""
-    height, width = pixels.shape
-    grey = measure_grey(pixels, networks.mask_spec.grey)
-    view = cut_view(pixels, networks.mask_spec, grey=grey)
+    height, width = picture.shape
+    grey = measure_grey(picture, networks.mask_spec.grey)
+    view = cut_view(picture, networks.mask_spec, grey=grey)
     parts = components(networks.mask(view[None])[0] > THRESHOLD)
     to_mask = view_transform((height, width), networks.mask_spec)
     _reject_no_mask(parts, height * width * abs(to_mask.determinant), limits)
@@ -177,7 +178,7 @@ def _whole_radiograph(
 
 
 def _mask_near(
-    pixels: Image, points_xy: NDArray[np.float64], networks: HandNetworks
+    picture: ImagePyramid, points_xy: NDArray[np.float64], networks: HandNetworks
 ) -> tuple[NDArray[np.uint8], Transform]:
     """Return the mask of the registered hand on a view of its surroundings, and the transform to that view.
 
@@ -185,11 +186,11 @@ def _mask_near(
     """
     place = Hand.at(points_xy)
     spec = replace(networks.mask_spec, region="surroundings")
-    view = cut_view(pixels, spec, hand=place, grey=_grey_near(pixels, place, spec.grey))
+    view = cut_view(picture, spec, hand=place, grey=_grey_near(picture, place, spec.grey))
     parts = components(networks.mask(view[None])[0] > THRESHOLD)
     if not len(parts):
         raise _uncertain("at close range there is no hand")
-    to_view = view_transform((pixels.shape[0], pixels.shape[1]), spec, place)
+    to_view = view_transform(picture.shape, spec, place)
     along = to_view.points(np.linspace(points_xy[2], points_xy[0], _POINTS_ALONG))
     held = [_share_inside(part, along) for part in parts]
     return filled(parts[int(np.argmax(held))]), to_view
@@ -203,14 +204,14 @@ def _share_inside(mask: NDArray[np.uint8], points_xy: NDArray[np.float64]) -> fl
     return float(mask[rows, columns].mean())
 
 
-def _grey_near(pixels: Image, place: Hand, rule: GreyRule) -> GreyScale:
+def _grey_near(picture: ImagePyramid, place: Hand, rule: GreyRule) -> GreyScale:
     """Measure the grey levels of the radiograph's part about a hand, so that borders and frames farther away do not
     count; those of its negative if the hand is inverted.
     """
-    shape = (pixels.shape[0], pixels.shape[1])
+    shape = picture.shape
     spec = ViewSpec("surroundings", _NEAR_SIDE, _NEAR_SIDE)
     to_view = view_transform(shape, spec, place)
-    seen = sample(pixels, to_view, _NEAR_SIDE, _NEAR_SIDE)
+    seen = sample(picture, to_view, _NEAR_SIDE, _NEAR_SIDE)
     return grey_scale(seen[lies_inside(to_view, shape, _NEAR_SIDE, _NEAR_SIDE)], rule)
 
 
@@ -246,22 +247,24 @@ class _Refined(NamedTuple):
     side_certain: bool
 
 
-def _refined(pixels: Image, guess_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits) -> _Refined:
+def _refined(
+    picture: ImagePyramid, guess_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits
+) -> _Refined:
     """Find the points again where they were guessed."""
-    once_xy, _ = _refine_at(pixels, guess_xy, (0.0,), networks, limits)
-    views_xy, heat_spread = _refine_at(pixels, once_xy[0], _REPEATED_DEGREES, networks, limits)
+    once_xy, _ = _refine_at(picture, guess_xy, (0.0,), networks, limits)
+    views_xy, heat_spread = _refine_at(picture, once_xy[0], _REPEATED_DEGREES, networks, limits)
     mean_xy = views_xy.mean(axis=0)
     apart = np.linalg.norm(views_xy - mean_xy, axis=2).max(axis=0)
     spreads = np.maximum(apart, heat_spread) / max(hand_length(mean_xy), 1e-9)
     tip, thumb, capitate = (float(spread) for spread in spreads)
     certain = thumb <= limits.largest_spread and _is_side_clear([once_xy[0], *views_xy, mean_xy])
     if not certain and max(tip, capitate) <= limits.largest_spread:
-        mean_xy = _with_thumb_of_both_sides(pixels, mean_xy, networks, limits)
+        mean_xy = _with_thumb_of_both_sides(picture, mean_xy, networks, limits)
     return _Refined(mean_xy, max(tip, capitate), certain)
 
 
 def _refine_at(
-    pixels: Image,
+    picture: ImagePyramid,
     guess_xy: NDArray[np.float64],
     degrees: tuple[float, ...],
     networks: HandNetworks,
@@ -272,10 +275,10 @@ def _refine_at(
         raise _uncertain("fingertip and wrist fall together")
     spec = networks.refine_spec
     place = Hand.at(guess_xy)
-    grey = _grey_near(pixels, place, spec.grey)
+    grey = _grey_near(picture, place, spec.grey)
     turns = [Transform.rotation(angle).about(spec.width / 2, spec.height / 2) for angle in degrees]
-    views = np.stack([cut_view(pixels, spec, hand=place, grey=grey, jitter=turn) for turn in turns])
-    to_view = view_transform((pixels.shape[0], pixels.shape[1]), spec, place)
+    views = np.stack([cut_view(picture, spec, hand=place, grey=grey, jitter=turn) for turn in turns])
+    to_view = view_transform(picture.shape, spec, place)
     answers = networks.refine(views)
     if min(answer.hands[1] for answer in answers) < limits.least_one_hand:
         raise Rejection(
@@ -305,7 +308,7 @@ def _thumb_beside(points_xy: NDArray[np.float64]) -> float:
 
 
 def _with_thumb_of_both_sides(
-    pixels: Image, points_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits
+    picture: ImagePyramid, points_xy: NDArray[np.float64], networks: HandNetworks, limits: HandLimits
 ) -> NDArray[np.float64]:
     """Return points (3, 2) whose thumb is the mean of two views: of the registered hand, and of its mirror image.
 
@@ -316,7 +319,7 @@ def _with_thumb_of_both_sides(
         Rejection: ``points_uncertain`` if that thumb lies on neither side.
     """
     both_xy = [
-        _refine_at(pixels, one_xy, (0.0,), networks, limits)[0][0] for one_xy in (points_xy, _reflected(points_xy))
+        _refine_at(picture, one_xy, (0.0,), networks, limits)[0][0] for one_xy in (points_xy, _reflected(points_xy))
     ]
     points_xy = np.array([points_xy[0], np.mean([one_xy[1] for one_xy in both_xy], axis=0), points_xy[2]])
     if abs(_thumb_beside(points_xy)) < _LEAST_THUMB / 2:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from boneage.errors import Rejection, RejectionCode
 from boneage.geometry import Transform, downsample_area, fit_inside, sample
 from boneage.hand.registration import BOXES, HAND_REGIONS, Hand, Region
+from boneage.image_pyramid import ImageSource
 from boneage.strict import Bounds
 
 GreyRule = Literal["minmax", "percentile", "hand"]
@@ -107,11 +108,11 @@ class GreyScale:
         return (clipped - np.float32(self.mean)) / np.float32(self.spread)
 
 
-def measure_grey(pixels: NDArray[np.float32], rule: GreyRule, hand: Hand | None = None) -> GreyScale:
+def measure_grey(source: ImageSource, rule: GreyRule, hand: Hand | None = None) -> GreyScale:
     """Measure the grey scale of a radiograph on a copy reduced to 256 px, where single hot pixels do not count.
 
     Args:
-        pixels: Radiograph, float32 (H, W), 0..1.
+        source: Radiograph, float32 (H, W), 0..1, or its pyramid.
         rule: Rule of the scale, see `ViewSpec.grey`.
         hand: Hand on the radiograph; only the rule ``hand`` needs it. The levels of an inverted radiograph are those
             of its negative.
@@ -123,20 +124,20 @@ def measure_grey(pixels: NDArray[np.float32], rule: GreyRule, hand: Hand | None 
     if rule == "hand":
         if hand is None:
             raise ValueError("the grey rule 'hand' needs a hand")
-        return grey_scale(hand_levels(pixels, hand), rule)
-    small = downsample_area(pixels, _OVERVIEW_SIDE / max(pixels.shape))
+        return grey_scale(hand_levels(source, hand), rule)
+    small = downsample_area(source, _OVERVIEW_SIDE / max(source.shape))
     return grey_scale(np.float32(1.0) - small if hand is not None and hand.inverted else small, rule)
 
 
-def hand_levels(pixels: NDArray[np.float32], hand: Hand) -> NDArray[np.float32]:
+def hand_levels(source: ImageSource, hand: Hand) -> NDArray[np.float32]:
     """Return the grey levels (n,) inside the hand's mask, bone bright, from a copy reduced to 256 px.
 
     Args:
-        pixels: Radiograph, float32 (H, W), 0..1.
+        source: Radiograph, float32 (H, W), 0..1, or its pyramid.
         hand: Hand on the radiograph.
     """
-    small = downsample_area(pixels, _OVERVIEW_SIDE / max(pixels.shape))
-    radiograph_to_small = Transform.scale(small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0])
+    small = downsample_area(source, _OVERVIEW_SIDE / max(source.shape))
+    radiograph_to_small = Transform.scale(small.shape[1] / source.shape[1], small.shape[0] / source.shape[0])
     levels = small[mask_through(hand, radiograph_to_small, small.shape) > 0.5]
     return np.float32(1.0) - levels if hand.inverted else levels
 
@@ -186,7 +187,7 @@ def frame_to_view(spec: ViewSpec) -> Transform:
 
 
 def cut_view(
-    pixels: NDArray[np.float32],
+    source: ImageSource,
     spec: ViewSpec,
     *,
     hand: Hand | None = None,
@@ -196,7 +197,8 @@ def cut_view(
     """Cut a view from a radiograph.
 
     Args:
-        pixels: Radiograph, float32 (H, W), 0..1, with bright bone (dark bone if `hand.inverted` is true).
+        source: Radiograph, float32 (H, W), 0..1, with bright bone (dark bone if `hand.inverted` is true); or its
+            pyramid.
         spec: Specification of the view.
         hand: Hand on the radiograph; needed for regions of the registered frame.
         grey: Grey scale of the radiograph; measured by `spec.grey` if not given.
@@ -211,14 +213,14 @@ def cut_view(
         Rejection: ``no_contrast``, as in `measure_grey`.
         ValueError: If the view needs a hand and none was given.
     """
-    grey = grey or measure_grey(pixels, spec.grey, hand)
-    height, width = pixels.shape
+    grey = grey or measure_grey(source, spec.grey, hand)
+    height, width = source.shape
     transform = view_transform((height, width), spec, hand)
     if jitter is not None:
         transform = transform.then(jitter)
     inverted = hand is not None and hand.inverted
     fill = 1.0 - grey.low if inverted else grey.low
-    view = sample(pixels, transform, spec.height, spec.width, fill=fill)
+    view = sample(source, transform, spec.height, spec.width, fill=fill)
     if inverted:
         view = np.float32(1.0) - view
     if hand is not None and spec.region in BLANKED:
