@@ -166,9 +166,9 @@ def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
     Raises:
         InvalidValueError: something else is among them, or a number that is not finite.
     """
-    kind: Any = type(value)
-    if kind in _PLAIN_TYPES or (kind is float and math.isfinite(value)):  # nearly all values of a long record
+    if _is_plain(value):
         return value
+    kind: Any = type(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: _at(name, to_plain, getattr(value, name)) for name in _field_names(kind)}
     if isinstance(value, enum.Enum):
@@ -176,10 +176,17 @@ def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
     if isinstance(value, Mapping):
         return _plain_record(value)
     if isinstance(value, list | tuple):
-        return [_at(f"[{number}]", to_plain, item) for number, item in enumerate(value)]
+        return [
+            item if _is_plain(item) else _at(f"[{number}]", to_plain, item) for number, item in enumerate(value)
+        ]
     if isinstance(value, date):
         return value.isoformat()
     return str(value) if isinstance(value, UUID) else _scalar(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Return True for the kinds of value that nearly all values of a long record have, so that it is written fast."""
+    return type(value) in _PLAIN_TYPES or (type(value) is float and math.isfinite(value))
 
 
 def parse_json(data: bytes) -> Any:
