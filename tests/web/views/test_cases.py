@@ -203,3 +203,15 @@ def test_export_filter_from_address(
     user = log_in(Role.REVIEWER)
     lines = [b"".join(user.get(f"/cases/export.csv?status={status}")) for status in ("decide", "failed")]
     assert [line.count(b"\r\n") for line in lines] == [2, 1]
+
+
+def test_export_of_an_invalid_filter_is_refused(
+    clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
+) -> None:
+    """A file would not show that it ignores a part of the filter; the page does."""
+    done_assessment()
+    user = log_in(Role.REVIEWER)
+    answer = user.post("/cases/export.csv", {"since": "yesterday", "sex": "F"})
+    assert answer.status_code == 400 and "Content-Disposition" not in answer.headers
+    assert "Part of the filter is invalid" in answer.content.decode()
+    assert not AuditEvent.objects.filter(action="export").exists()

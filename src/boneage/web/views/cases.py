@@ -10,8 +10,8 @@ from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
+    HttpResponseBase,
     QueryDict,
-    StreamingHttpResponse,
 )
 from django.shortcuts import render
 from django.urls import reverse
@@ -140,10 +140,18 @@ def _watched(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_role(Role.REVIEWER, in_open=False)
-def export(request: HttpRequest) -> StreamingHttpResponse:
-    """Export the worklist as CSV, filtered and sorted like the page; it is sent while it is read."""
+def export(request: HttpRequest) -> HttpResponseBase:
+    """Export the worklist as CSV, filtered and sorted like the page; it is sent while it is read.
+
+    A filter that is invalid in part is answered with the page and the status 400: nobody would notice on a file that it
+    has other rows than were asked for.
+    """
     user = member_of(request)
-    query, _form = _query(request)
+    query, form = _query(request)
+    if form.errors:
+        page = worklist(request)
+        page.status_code = 400
+        return page
     selection = Worklist(query, user)
     filters = {name: value for name, value in query.values().items() if name != "search"}
     record(user, Action.EXPORT, what="worklist", rows=selection.count, searched=bool(query.search), filter=filters)
