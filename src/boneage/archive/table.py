@@ -25,7 +25,7 @@ _UNKNOWN = "__HIVE_DEFAULT_PARTITION__"
 _FILE = "radiographs.parquet"
 """Name of each file of the Parquet table."""
 _GROUP_ROWS = 2_000
-_WAITING_ROWS = 20_000
+_WAITING_ROWS = 5_000
 """Rows of all years that wait for being written."""
 
 

@@ -161,12 +161,22 @@ class SouzaNetwork(AgeNetwork):
         column: column of Table I, as in `TABLE_I`.
         height, width: size of the view, pixels; multiples of 2 to the number of custom blocks (8 for A-D, 32 for E-H).
         hidden: widths of the dense layers between the flattened map and the age.
+        centred_map: True to bring each channel of the last map to zero mean and unit variance. This is not the paper's.
+            The deep columns learn nothing at Keras' default rate without it (docs/reproducing-the-papers.md).
 
     Raises:
         RecipeError: ``recipe_invalid`` if height or width does not fit.
     """
 
-    def __init__(self, column: Column, height: int, width: int, *, hidden: tuple[int, ...] = (256, 64)) -> None:
+    def __init__(
+        self,
+        column: Column,
+        height: int,
+        width: int,
+        *,
+        hidden: tuple[int, ...] = (256, 64),
+        centred_map: bool = False,
+    ) -> None:
         super().__init__()
         step = column.size_step
         if height < step or width < step or height % step or width % step:
@@ -184,6 +194,8 @@ class SouzaNetwork(AgeNetwork):
         for block in blocks[:-1]:
             self.features.extend([block, nn.MaxPool2d(2), nn.Dropout(column.dropout)])
         self.features.append(blocks[-1])
+        if centred_map:
+            self.features.append(nn.InstanceNorm2d(column.filters[-1], eps=_EPSILON))
         reduction = step // 2
         side = 2.0 ** (len(blocks) - 1)
         self.cells = CellGrid(side, side / 2)
