@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -43,12 +43,14 @@ class Variant:
         change: change of the new network.
         warm_up: share of the steps over which the rate rises linearly.
         gradient_norm: norm to which gradients are clipped; 0 for never.
+        options: options of the network's builder.
     """
 
     rate: float = 1e-3
     change: Change | None = None
     warm_up: float = 0.0
     gradient_norm: float = 0.0
+    options: Mapping[str, bool] = field(default_factory=dict)
 
 
 def he_initialisation(network: AgeNetwork) -> None:
@@ -65,24 +67,25 @@ def zero_last_scale(network: AgeNetwork) -> None:
             nn.init.zeros_(module.second.normalisation.weight)  # type: ignore[arg-type]
 
 
-class _CentredMap(nn.Module):
-    """Normalisation of each channel of the last map, without a trained scale."""
+class _NormalisedInputs(nn.Module):
+    """Dense layer whose inputs have zero mean and unit variance over the batch."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        self.normalisation = nn.InstanceNorm2d(channels, eps=1e-3)
+        self.normalisation = nn.BatchNorm1d(layer.in_features, affine=False)
+        self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, h, w) to the same shape."""
-        y: Tensor = self.normalisation(x)
+        """Map (N, in) to (N, out)."""
+        y: Tensor = self.layer(self.normalisation(x))
         return y
 
 
-def normalised_map(network: AgeNetwork) -> None:
-    """Normalise the last map once more, behind its last addition and ReLU: the dense layers get centred inputs."""
-    features = network.features
-    assert isinstance(features, nn.Sequential)
-    features.append(_CentredMap(network.head.channels))
+def normalised_inputs(network: AgeNetwork) -> None:
+    """Normalise the inputs of the first dense layer over the batch."""
+    first = network.head.dense[0]
+    assert isinstance(first, nn.Linear)
+    network.head.dense[0] = _NormalisedInputs(first)
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -92,8 +95,9 @@ VARIANTS: Mapping[str, Variant] = {
     "warm-up and clipped gradients, 1e-3": Variant(warm_up=0.3, gradient_norm=1.0),
     "He's initialisation, 1e-3": Variant(change=he_initialisation),
     "last scale of blocks 0, 1e-3": Variant(change=zero_last_scale),
-    "last map normalised, 1e-3": Variant(change=normalised_map),
-    "last map normalised, 1e-4": Variant(rate=1e-4, change=normalised_map),
+    "dense inputs normalised over the batch, 1e-3": Variant(change=normalised_inputs),
+    "average pooling in the place of flattening, 1e-3": Variant(options={"average_pooling": True}),
+    "average pooling, 3e-4": Variant(rate=3e-4, options={"average_pooling": True}),
 }
 
 
@@ -107,7 +111,8 @@ def probe(
 ) -> tuple[float, float]:
     """Train a variant, and return its MAD on the validation radiographs, months, and the share of living units."""
     torch.manual_seed(recipe.train.seed)
-    network = build_recipe_network(recipe)
+    options = {**recipe.network.options, **variant.options}
+    network = build_recipe_network(replace(recipe, network=replace(recipe.network, options=options)))
     assert isinstance(network, AgeNetwork)
     if variant.change is not None:
         variant.change(network)
@@ -165,14 +170,14 @@ def main() -> None:
     labels = np.array([radiograph.boneage_months for radiograph in validation])
     median = np.median([radiograph.boneage_months for radiograph in training])
     print(f"{recipe.title}, {given.side} px, {given.steps} steps on {len(training)} radiographs")
-    print(f"{'a constant estimate':40} MAD {np.abs(labels - median).mean():.1f}", flush=True)
+    print(f"{'a constant estimate':48} MAD {np.abs(labels - median).mean():.1f}", flush=True)
     chosen = {int(number) for number in given.only.split(",") if number}
     for number, (name, variant) in enumerate(VARIANTS.items(), start=1):
         if not chosen or number in chosen:
             began = time.process_time()
             mad, living = probe(recipe, variant, given.steps, training, validation, cache)
             seconds = time.process_time() - began
-            print(f"{name:40} MAD {mad:.1f}, living units {100 * living:.0f} %, {seconds:.0f} s", flush=True)
+            print(f"{name:48} MAD {mad:.1f}, living units {100 * living:.0f} %, {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -205,7 +205,7 @@ def test_export_filter_from_address(
     assert [line.count(b"\r\n") for line in lines] == [2, 1]
 
 
-def test_export_of_an_invalid_filter_is_refused(
+def test_export_rejects_invalid_filter(
     clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
 ) -> None:
     """A file would not show that it ignores a part of the filter; the page does."""

@@ -161,8 +161,8 @@ class SouzaNetwork(AgeNetwork):
         column: column of Table I, as in `TABLE_I`.
         height, width: size of the view, pixels; multiples of 2 to the number of custom blocks (8 for A-D, 32 for E-H).
         hidden: widths of the dense layers between the flattened map and the age.
-        centred_map: True to bring each channel of the last map to zero mean and unit variance. This is not the paper's.
-            The deep columns learn nothing at Keras' default rate without it (docs/reproducing-the-papers.md).
+        average_pooling: True to give the dense layers the mean of each channel of the last map, in the place of the
+            paper's flattened map.
 
     Raises:
         RecipeError: ``recipe_invalid`` if height or width does not fit.
@@ -175,7 +175,7 @@ class SouzaNetwork(AgeNetwork):
         width: int,
         *,
         hidden: tuple[int, ...] = (256, 64),
-        centred_map: bool = False,
+        average_pooling: bool = False,
     ) -> None:
         super().__init__()
         step = column.size_step
@@ -194,8 +194,6 @@ class SouzaNetwork(AgeNetwork):
         for block in blocks[:-1]:
             self.features.extend([block, nn.MaxPool2d(2), nn.Dropout(column.dropout)])
         self.features.append(blocks[-1])
-        if centred_map:
-            self.features.append(nn.InstanceNorm2d(column.filters[-1], eps=_EPSILON))
         reduction = step // 2
         side = 2.0 ** (len(blocks) - 1)
         self.cells = CellGrid(side, side / 2)
@@ -203,7 +201,7 @@ class SouzaNetwork(AgeNetwork):
             column.filters[-1],
             grid=(height // reduction, width // reduction),
             hidden=hidden,
-            pooling="flatten",
+            pooling="average" if average_pooling else "flatten",
             dropout=column.dropout,
         )
         _initialise_as_keras(self)

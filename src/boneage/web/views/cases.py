@@ -144,7 +144,7 @@ def export(request: HttpRequest) -> HttpResponseBase:
     """Export the worklist as CSV, filtered and sorted like the page; it is sent while it is read.
 
     A filter that is invalid in part is answered with the page and the status 400: nobody would notice on a file that it
-    has other rows than were asked for.
+    has other rows than the user meant.
     """
     user = member_of(request)
     query, form = _query(request)
