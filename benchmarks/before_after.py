@@ -113,8 +113,8 @@ def _arguments() -> argparse.Namespace:
 
 def _work(bundle_name: str, threads: int) -> None:
     """Assess the files that are named on standard input, one a line, and print an answer for each."""
-    from boneage.assessment import assess  # noqa: PLC0415  # of the tree of this process
     from boneage.bundle.bundle import Bundle  # noqa: PLC0415
+    from boneage.composition import assess  # noqa: PLC0415  # of the tree of this process
     from boneage.errors import Rejection  # noqa: PLC0415
     from boneage.report.report import json_text  # noqa: PLC0415
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import assess_radiograph
 from boneage.bundle.bone_ages import BoneAge
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess_radiograph
 from boneage.errors import Rejection
 from boneage.evaluate.disturbances import DISTURBING_CHANGES
 from boneage.evaluate.tables import markdown_table

@@ -86,8 +86,8 @@ def serve(
 
 def _assessing() -> Callable[[bytes], str]:
     """Return a function like `outcome_of` for the whole of `assess` with the bundle `fast`."""
-    from boneage.assessment import assess  # noqa: PLC0415  # slow, and not always needed
     from boneage.bundle.bundle import Bundle  # noqa: PLC0415  # as above
+    from boneage.composition import assess  # noqa: PLC0415  # slow, and not always needed
     from boneage.errors import Rejection  # noqa: PLC0415  # as above
     from boneage.sex import Sex  # noqa: PLC0415  # as above
 

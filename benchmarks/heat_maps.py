@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import Assessment, assess
+from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess
 from boneage.errors import Rejection
 from boneage.evaluate.tables import markdown_table
 from boneage.hand.views import mask_through

@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess
 from boneage.phantom import write_sample
 from boneage.reading.radiograph import read_radiograph
 from boneage.report.report import json_text

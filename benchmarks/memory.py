@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess
 from boneage.errors import Rejection
 from boneage.evaluate.perturbations import to_png
 from boneage.phantom import sample_png

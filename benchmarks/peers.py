@@ -34,8 +34,8 @@ import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess
 from boneage.phantom import write_sample
 from boneage.report.report import json_text
 from boneage.tables.radiographs import radiographs_of_split, read_radiographs

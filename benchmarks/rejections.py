@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess
 from boneage.errors import BundleError, Rejection
 from boneage.evaluate.perturbations import border_grey, on_canvas, to_png
 from boneage.hand.registration import POINT_NAMES, hand_length

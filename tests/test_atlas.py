@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boneage.assessment import assess
 from boneage.atlas import SHIPPED_ATLASES, Atlas, contact_sheet, list_atlases, similarity_distance, similarity_member
 from boneage.atlas_index import AtlasDescription, Plate
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess
 from boneage.errors import AtlasError, BundleError
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex

@@ -113,7 +113,7 @@ def test_unexpected_error_is_one_line(radiographs: Path, bundle: Path, monkeypat
     def broken(*_args: object, **_options: object) -> NoReturn:
         raise RuntimeError("boom\nboom")
 
-    monkeypatch.setattr("boneage.assessment.read_radiograph", broken)
+    monkeypatch.setattr("boneage.composition.read_radiograph", broken)
     result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle)
     assert result.exit_code == 1
     assert "RuntimeError: boom boom [internal_error]" in error_of(result)

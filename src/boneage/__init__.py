@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from boneage.assessment import Assessment, BothSexesAssessment, assess, assess_for_both_sexes
+    from boneage.assessment import Assessment, BothSexesAssessment
     from boneage.bundle.bundle import Bundle
+    from boneage.composition import assess, assess_for_both_sexes
     from boneage.errors import BoneageError, Rejection
     from boneage.many import assess_many
     from boneage.sex import Sex
@@ -34,16 +35,16 @@ __all__ = [
 _HOME = {
     "Assessment": "boneage.assessment",
     "BothSexesAssessment": "boneage.assessment",
-    "assess": "boneage.assessment",
+    "assess": "boneage.composition",
     "assess_many": "boneage.many",
-    "assess_for_both_sexes": "boneage.assessment",
+    "assess_for_both_sexes": "boneage.composition",
     "Bundle": "boneage.bundle.bundle",
     "BoneageError": "boneage.errors",
     "Rejection": "boneage.errors",
     "Sex": "boneage.sex",
 }
 """The module of each public name. No module of this package may have one of these names: importing it would bind its
-name here and hide the function (so `assess` lives in ``assessment``)."""
+name here and hide the function (so `assess` lives in ``composition``)."""
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,9 @@ from itertools import islice, repeat
 from pathlib import Path
 from typing import TypeVar
 
-from boneage.assessment import Assessment, assess
+from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess
 from boneage.errors import Rejection
 from boneage.reading.radiograph import RadiographSource
 from boneage.sex import Sex

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.assessment import Assessment, assess
+from boneage.assessment import Assessment
 from boneage.atlas import Atlas
 from boneage.bundle.bundle import Bundle
 from boneage.clinical.ages import StatedAge
+from boneage.composition import assess
 from boneage.errors import (
     BundleError,
 )
@@ -197,7 +198,7 @@ def test_csv_keeps_rows_before_a_failure(
             raise BundleError("bundle_output", "No number.")
         return assess(source, sex, bundle, atlas=atlas, age=age, name=name)
 
-    monkeypatch.setattr("boneage.assessment.assess", breaking)
+    monkeypatch.setattr("boneage.composition.assess", breaking)
     table = tmp_path / "ages.csv"
     images = [radiographs / "hand.png", radiographs / "other.png"]
     result = boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--csv", table)
@@ -205,7 +206,7 @@ def test_csv_keeps_rows_before_a_failure(
     assert [row["image"] for row in rows_of(table)] == [str(radiographs / "hand.png")]
 
 
-@pytest.mark.parametrize("broken", ["boneage.assessment.combine", "boneage.report.report.page"])
+@pytest.mark.parametrize("broken", ["boneage.composition.combine", "boneage.report.report.page"])
 def test_csv_continues_after_unexpected_failure(
     radiographs: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
@@ -244,7 +245,7 @@ def test_sigterm_keeps_finished_rows(
             os.kill(os.getpid(), signal.SIGTERM)
         return assess(source, sex, bundle, atlas=atlas, age=age, name=name)
 
-    monkeypatch.setattr("boneage.assessment.assess", stopping)
+    monkeypatch.setattr("boneage.composition.assess", stopping)
     table = tmp_path / "ages.csv"
     before = signal.getsignal(signal.SIGTERM)
     images = [radiographs / "hand.png", radiographs / "other.png", radiographs / "b" / "hand.png"]
@@ -264,7 +265,7 @@ def test_unwritable_csv_is_reported_first(
     def never(*_given: object) -> NoReturn:
         raise AssertionError("a radiograph was read")
 
-    monkeypatch.setattr("boneage.assessment.assess", never)
+    monkeypatch.setattr("boneage.composition.assess", never)
     (tmp_path / "file").touch()
     table = tmp_path / "file" / "ages.csv"
     result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle, "--csv", table)
@@ -276,7 +277,7 @@ def test_reader_warning_names_radiograph(radiographs: Path, bundle: Path, monkey
         logging.getLogger("boneage.reading.dicom.tags").warning("a malformed %s: not used", "PatientAge")
         return read_radiograph(source)
 
-    monkeypatch.setattr("boneage.assessment.read_radiograph", warning)
+    monkeypatch.setattr("boneage.composition.read_radiograph", warning)
     result = boneage("assess", radiographs / "hand.png", "--sex", "F", "--bundle", bundle)
     assert result.stderr == f"warning: {radiographs / 'hand.png'}: a malformed PatientAge: not used\n"
     assert not logging.getLogger("boneage").handlers

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from boneage.assessment import assess
 from boneage.atlas import Atlas
 from boneage.bundle.bundle import Bundle
 from boneage.commands.atlas import atlas as command
+from boneage.composition import assess
 from boneage.errors import AtlasError
 from tests.atlases import AGES_MONTHS, draw_atlas
 from tests.bundles import REGION_VIEWS, tiny_bundle

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from boneage.assessment import assess
 from boneage.bundle.estimate import AgeEstimate
 from boneage.commands.evaluate import evaluate
 from boneage.commands.maps import maps
+from boneage.composition import assess
 from boneage.errors import BoneageError, BundleError, Rejection, RejectionCode, TableError
 from boneage.evaluate.predictions import read_predictions, write_predictions
 from boneage.explain import HeatMap
@@ -62,7 +62,7 @@ def bundle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], None]:
         opened = SimpleNamespace(manifest=SimpleNamespace(name="drawn", version="7"))
         for module in ("evaluate", "maps"):
             monkeypatch.setattr(f"boneage.commands.{module}.open_for_many", lambda name: opened)
-        monkeypatch.setattr("boneage.assessment.assess", fake)
+        monkeypatch.setattr("boneage.composition.assess", fake)
 
     answer(_drawn_assessment)
     return answer

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boneage.assessment import Assessment, assess
+from boneage.assessment import Assessment
 from boneage.atlas import Atlas
 from boneage.bundle.bundle import Bundle
 from boneage.clinical.ages import StatedAge
+from boneage.composition import assess
 from boneage.tables.csv_table import write_rows
 from tests.bundles import tiny_bundle
 from tests.program_runs import boneage, draw_files, draw_noise, error_of, reports_of, rows_of
@@ -81,7 +82,7 @@ def test_csv_grows_during_assessment(
         counts.append(len(rows_of(table)))
         return assess(source, sex, bundle, atlas=atlas, age=age, name=name)
 
-    monkeypatch.setattr("boneage.assessment.assess", counting)
+    monkeypatch.setattr("boneage.composition.assess", counting)
     images = [radiographs / "hand.png", radiographs / "other.png", radiographs / "b" / "hand.png"]
     assert boneage("assess", *images, "--sex", "F", "--bundle", bundle, "--csv", table).exit_code == 0
     assert counts == [0, 1, 2]

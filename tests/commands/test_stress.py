@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from boneage.assessment import assess
 from boneage.commands.evaluate import evaluate
 from boneage.commands.stress import chosen_changes, drawn_radiographs
+from boneage.composition import assess
 from boneage.errors import BundleError, Rejection, RejectionCode, TableError
 from boneage.evaluate.perturbations import CHANGES, to_png
 from boneage.phantom import draw_hand
@@ -48,7 +48,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], None]:
     def answer(fake: Fake) -> None:
         opened = SimpleNamespace(manifest=SimpleNamespace(name="drawn", version="7"))
         monkeypatch.setattr("boneage.commands.stress.open_for_many", lambda name: opened)
-        monkeypatch.setattr("boneage.assessment.assess", fake)
+        monkeypatch.setattr("boneage.composition.assess", fake)
 
     return answer
 

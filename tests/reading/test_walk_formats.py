@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess
 from boneage.phantom import draw_hand
 from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex

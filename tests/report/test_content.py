@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boneage.assessment import Assessment, assess
+from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
 from boneage.clinical.intended_use import INTENDED_USE, Contraindication
 from boneage.clinical.sds import WithheldReason
+from boneage.composition import assess
 from boneage.report.comparison import Decided
 from boneage.report.content import NO_SDS, ReportContent, bone_rows, intended_use, report_content
 from boneage.report.page import page

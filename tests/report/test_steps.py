@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boneage.assessment import assess
 from boneage.atlas import Atlas
 from boneage.cli import cli
+from boneage.composition import assess
 from boneage.hand.bones import TILE_COLUMNS, TILE_ROWS
 from boneage.hand.views import ViewSpec
 from boneage.phantom import draw_hand

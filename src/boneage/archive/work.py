@@ -19,9 +19,10 @@ from boneage.archive.origin import Origin, Patient, origin_of
 from boneage.archive.pseudonyms import Pseudonyms
 from boneage.archive.rows import ArchiveRow, RowMaker
 from boneage.archive.thumbnails import thumbnail
-from boneage.assessment import Assessment, assess_radiograph
+from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
 from boneage.clinical.ages import StatedAge
+from boneage.composition import assess_radiograph
 from boneage.errors import BoneageError, BundleError, Rejection, RejectionCode
 from boneage.files import sha256_of
 from boneage.reading.radiograph import read_radiograph

@@ -378,7 +378,7 @@ class _Batch:
 
 def _outcome(item: BatchItem, bundle: Bundle, atlas: Atlas) -> tuple[bytes | None, Outcome]:
     """Return the bytes of a file, which is read once, and its assessment or rejection."""
-    from boneage.assessment import assess, assess_for_both_sexes
+    from boneage.composition import assess, assess_for_both_sexes
     from boneage.errors import BundleError, Rejection
     from boneage.reading.radiograph import read_file
     from boneage.report.report import Rejected

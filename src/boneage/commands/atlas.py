@@ -104,7 +104,7 @@ def check(ctx: click.Context, name_or_dir: str, bundle: str, table: Path | None,
 
 def _assessed(opened: Atlas, bundle: Bundle, quiet: bool) -> list[tuple[Plate, float | Rejection]]:
     """Return the bundle's age of every plate, months, or the reason for its rejection."""
-    from boneage.assessment import assess
+    from boneage.composition import assess
     from boneage.errors import Rejection
 
     outcomes: list[tuple[Plate, float | Rejection]] = []

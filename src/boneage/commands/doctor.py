@@ -103,9 +103,9 @@ def _check_bundle(name: str) -> None:
 
 def _assess_plate(name: str) -> None:
     """Assess the plate twice, so that the second time is that of a program that runs already."""
-    from boneage.assessment import assess
     from boneage.atlas import Atlas
     from boneage.bundle.bundle import Bundle
+    from boneage.composition import assess
     from boneage.errors import BundleError
 
     atlas = Atlas.open()

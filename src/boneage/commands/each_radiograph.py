@@ -191,7 +191,7 @@ def assess_each(
     Raises:
         BundleError: If the bundle failed; the iteration then ends.
     """
-    from boneage.assessment import assess
+    from boneage.composition import assess
 
     return each_radiograph(
         radiographs, lambda radiograph: attempt(lambda: assess(radiograph.image, radiograph.sex, bundle)), quiet=quiet

@@ -133,7 +133,7 @@ def _assessed(
     radiographs: Sequence[LabelledRadiograph], bundle: Bundle, finder: Bundle | None, quiet: bool
 ) -> Iterator[tuple[LabelledRadiograph, tuple[Assessment, Hand | None] | BoneageError]]:
     """Yield the assessment of each radiograph with its hand, or its error. Without a finder there is no hand."""
-    from boneage.assessment import assess
+    from boneage.composition import assess
     from boneage.reading.radiograph import read_radiograph
 
     def work(radiograph: LabelledRadiograph) -> tuple[Assessment, Hand | None]:

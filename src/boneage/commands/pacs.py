@@ -54,7 +54,7 @@ def objects(
     """
     from datetime import UTC, datetime
 
-    from boneage.assessment import assess
+    from boneage.composition import assess
     from boneage.dicom.objects import result_objects
     from boneage.explain import mark_hand, overlay
     from boneage.file_names import shown

@@ -152,7 +152,7 @@ def _under_changes(
     radiograph: LabelledRadiograph, changes: dict[str, Change], bundle: Bundle
 ) -> dict[str, Assessment | BoneageError]:
     """Return the assessments of a radiograph unchanged and under each change, by name of the change."""
-    from boneage.assessment import assess
+    from boneage.composition import assess
     from boneage.evaluate.perturbations import to_png
     from boneage.evaluate.stress import UNCHANGED
     from boneage.reading.radiograph import read_radiograph

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.check import check_bundle
 from boneage.bundle.manifest import SelfTest
+from boneage.composition import assess
 from boneage.errors import BundleError, RecipeError
 from boneage.evaluate.predictions import read_predictions
 from boneage.hand.bones import BONES

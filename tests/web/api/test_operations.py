@@ -23,8 +23,8 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 from pytest_django.fixtures import Settings
 
-from boneage.assessment import assess
 from boneage.bundle.bundle import Bundle
+from boneage.composition import assess
 from boneage.phantom import sample_png
 from boneage.web.api import waiting
 from boneage.web.api.schemas import Decided, StateName, Submission

@@ -17,8 +17,8 @@ import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from boneage.assessment import assess_for_both_sexes
 from boneage.clinical.ages import StatedAge
+from boneage.composition import assess_for_both_sexes
 from boneage.phantom import draw_hand
 from boneage.report.both_sexes import BothSexesContent
 from boneage.report.report import json_text

@@ -1,6 +1,6 @@
 """Figures of a finished bundle on validation radiographs.
 
-They are computed through `boneage.assessment.assess` like every assessment: reading, cutting, the exported graphs and
+They are computed through `boneage.composition.assess` like every assessment: reading, cutting, the exported graphs and
 their mean. The figures are therefore those that a user gets.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.assessment import Assessment, assess
+from boneage.assessment import Assessment
 from boneage.bundle.bone_ages import fit_bone_powers
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import DISAGREEMENT_RADIOGRAPHS, Disagreement
@@ -29,6 +29,7 @@ from boneage.bundle.curve import (
 from boneage.bundle.estimate import Z_95, region_spread
 from boneage.bundle.manifest import Manifest
 from boneage.clinical.discordance import DiscordanceLimits, measure_limits
+from boneage.composition import assess
 from boneage.errors import Rejection, TableError
 from boneage.evaluate.metrics import concordance, mean_absolute_difference, root_mean_square_error
 from boneage.sex import Sex

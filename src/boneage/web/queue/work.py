@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from boneage.assessment import Assessment as Assessed
-from boneage.assessment import assess_radiograph
 from boneage.atlas import similarity_member
 from boneage.bundle.check import predict_phantom
 from boneage.clinical.ages import StatedAge
 from boneage.clinical.references import configured_reference
+from boneage.composition import assess_radiograph
 from boneage.errors import Rejection, RejectionCode
 from boneage.explain import display_picture, encode_picture
 from boneage.files import sha256_of
