@@ -107,7 +107,8 @@ class HandLimits:
         largest_second_part: largest share of the largest part's area that a second part of the mask may have, if the
             first network for points finds several hands possible.
         largest_spread: largest spread of the points over repeated views, as a share of the hand's length.
-        least_inside: least share of the line from capitate to fingertip that lies in the mask.
+        least_inside: least share of the line from capitate to fingertip that lies in the mask. Where the middle finger
+            is bent sideways, as on 2 of 999 validation radiographs, it is 0.78.
         mask_areas: (least, largest) area of the mask, as far as it reaches about the registered hand, in squares of the
             hand's length.
     """
@@ -116,7 +117,7 @@ class HandLimits:
     least_one_hand: Share = 0.5
     largest_second_part: Share = 0.4
     largest_spread: Share = 0.12
-    least_inside: Share = 0.8
+    least_inside: Share = 0.7
     mask_areas: tuple[NotNegative, float] = (0.25, 1.6)
 
     def faults(self) -> Iterator[tuple[str, str]]:
