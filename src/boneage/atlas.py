@@ -238,9 +238,9 @@ class Atlas:
         return sorted(pairs, key=lambda pair: pair[1])[:count]
 
     def store_embeddings(self, bundles: Sequence[Bundle]) -> Path:
-        """Store the embeddings by these bundles in the atlas's folder, and return the file's path.
+        """Compute the embeddings by these bundles, store them in the atlas's folder, and return the file's path.
 
-        They replace the ones stored before.
+        They replace the ones stored before, which are not read: the way from a plate to the views may have changed.
 
         Raises:
             AtlasError, BundleError: as `embeddings`.
@@ -248,13 +248,13 @@ class Atlas:
         """
         arrays: dict[str, NDArray[np.float32]] = {}
         for bundle in bundles:
-            embeddings = self.embeddings(bundle)
             for sex in Sex:
-                plates = self.for_sex(sex)
+                plates, member = self.for_sex(sex), similarity_member(bundle, sex)
+                embeddings = self._computed(plates, bundle, member)
                 rows = [embeddings[plate.key] for plate in plates if plate.key in embeddings]
                 if rows:
                     missing = np.full_like(rows[0], np.nan)
-                    under = self._stored_under(plates, _networks(bundle, similarity_member(bundle, sex), sex))
+                    under = self._stored_under(plates, _networks(bundle, member, sex))
                     arrays[under] = np.stack([embeddings.get(plate.key, missing) for plate in plates])
         path = self.directory / EMBEDDINGS_NAME
         with atomic_write(path) as temporary:

@@ -95,10 +95,17 @@ def test_embed_stores_the_embeddings_of_all_bundles(
     other = tiny_bundle(tmp_path / "plain")
     result = run("embed", folder, "--bundle", bundle, "--bundle", other)
     assert result.exit_code == 0, result.output
+    path = folder / "embeddings.npz"
+    with np.load(path) as arrays:
+        first = dict(arrays)
+    np.savez_compressed(path, allow_pickle=False, **{key: rows + 1 for key, rows in first.items()})
+    assert run("embed", folder, "--bundle", bundle, "--bundle", other).exit_code == 0
+    with np.load(path) as arrays:  # the stored ones are not taken over
+        assert all(np.array_equal(rows, first[key]) for key, rows in arrays.items())
     monkeypatch.setattr(Bundle, "run", None)
     for name in (bundle, other):
         assert len(Atlas.open(folder).embeddings(Bundle.open(name))) == 2 * len(AGES_MONTHS)
-    (folder / "embeddings.npz").unlink()
+    path.unlink()
 
 
 @pytest.mark.parametrize("verb", ["check", "list", "embed"])
