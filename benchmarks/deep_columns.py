@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -25,7 +25,7 @@ from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.data.epochs import training_batches, validation_batches
 from boneage.train.data.splits import choose_radiographs, draw_radiographs
-from boneage.train.networks.layers import AgeNetwork, memory_format
+from boneage.train.networks.layers import AgeHead, AgeNetwork, memory_format
 from boneage.train.networks.souza import BuildingBlock
 from boneage.train.recipe import Recipe, load_recipe
 from boneage.train.run.age_tasks import AgeUnit, predict
@@ -43,14 +43,12 @@ class Variant:
         change: change of the new network.
         warm_up: share of the steps over which the rate rises linearly.
         gradient_norm: norm to which gradients are clipped; 0 for never.
-        options: options of the network's builder.
     """
 
     rate: float = 1e-3
     change: Change | None = None
     warm_up: float = 0.0
     gradient_norm: float = 0.0
-    options: Mapping[str, bool] = field(default_factory=dict)
 
 
 def he_initialisation(network: AgeNetwork) -> None:
@@ -88,16 +86,22 @@ def normalised_inputs(network: AgeNetwork) -> None:
     network.head.dense[0] = _NormalisedInputs(first)
 
 
+def average_pooling(network: AgeNetwork) -> None:
+    """Give the dense layers the mean of each channel of the last map, in the place of the flattened map."""
+    network.head = AgeHead(network.head.channels, grid=(1, 1), hidden=(256, 64), pooling="average")
+
+
 VARIANTS: Mapping[str, Variant] = {
     "the paper's text: Glorot, 1e-3": Variant(),
     "1e-4": Variant(rate=1e-4),
     "3e-4": Variant(rate=3e-4),
     "warm-up and clipped gradients, 1e-3": Variant(warm_up=0.3, gradient_norm=1.0),
+    "warm-up and clipped gradients, 3e-4": Variant(rate=3e-4, warm_up=0.3, gradient_norm=1.0),
     "He's initialisation, 1e-3": Variant(change=he_initialisation),
     "last scale of blocks 0, 1e-3": Variant(change=zero_last_scale),
     "dense inputs normalised over the batch, 1e-3": Variant(change=normalised_inputs),
-    "average pooling in the place of flattening, 1e-3": Variant(options={"average_pooling": True}),
-    "average pooling, 3e-4": Variant(rate=3e-4, options={"average_pooling": True}),
+    "average pooling in the place of flattening, 1e-3": Variant(change=average_pooling),
+    "average pooling, 3e-4": Variant(rate=3e-4, change=average_pooling),
 }
 
 
@@ -111,8 +115,7 @@ def probe(
 ) -> tuple[float, float]:
     """Train a variant, and return its MAD on the validation radiographs, months, and the share of living units."""
     torch.manual_seed(recipe.train.seed)
-    options = {**recipe.network.options, **variant.options}
-    network = build_recipe_network(replace(recipe, network=replace(recipe.network, options=options)))
+    network = build_recipe_network(recipe)
     assert isinstance(network, AgeNetwork)
     if variant.change is not None:
         variant.change(network)

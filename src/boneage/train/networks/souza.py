@@ -161,22 +161,12 @@ class SouzaNetwork(AgeNetwork):
         column: column of Table I, as in `TABLE_I`.
         height, width: size of the view, pixels; multiples of 2 to the number of custom blocks (8 for A-D, 32 for E-H).
         hidden: widths of the dense layers between the flattened map and the age.
-        average_pooling: True to give the dense layers the mean of each channel of the last map, in the place of the
-            paper's flattened map.
 
     Raises:
         RecipeError: ``recipe_invalid`` if height or width does not fit.
     """
 
-    def __init__(
-        self,
-        column: Column,
-        height: int,
-        width: int,
-        *,
-        hidden: tuple[int, ...] = (256, 64),
-        average_pooling: bool = False,
-    ) -> None:
+    def __init__(self, column: Column, height: int, width: int, *, hidden: tuple[int, ...] = (256, 64)) -> None:
         super().__init__()
         step = column.size_step
         if height < step or width < step or height % step or width % step:
@@ -201,7 +191,7 @@ class SouzaNetwork(AgeNetwork):
             column.filters[-1],
             grid=(height // reduction, width // reduction),
             hidden=hidden,
-            pooling="average" if average_pooling else "flatten",
+            pooling="flatten",
             dropout=column.dropout,
         )
         _initialise_as_keras(self)
