@@ -179,7 +179,8 @@ class Worker:
                 RejectionCode.SEX_MISSING,
                 "Neither a table nor the header states the sex as F or M: boys and girls mature at different ages.",
             )
-        (assessment,) = assess_radiograph(radiograph, (sex,), self.bundle, age=_age(item, sexed), sha256=sha256)
+        age = _age(item, sexed)
+        (assessment,) = assess_radiograph(radiograph, (sex,), self.bundle, age=age, sha256=sha256, outlined=False)
         return assessment
 
     def _sex(self, item: ArchiveItem, origin: Origin) -> _Sexed:

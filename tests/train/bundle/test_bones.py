@@ -14,7 +14,7 @@ import pytest
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.check import check_bundle
 from boneage.bundle.manifest import SelfTest
-from boneage.composition import assess
+from boneage.composition import assess, assess_radiograph
 from boneage.errors import BundleError, RecipeError
 from boneage.evaluate.predictions import read_predictions
 from boneage.hand.bones import BONES
@@ -22,6 +22,7 @@ from boneage.hand.joints import JOINT_NAMES, Joints
 from boneage.hand.registration import Hand
 from boneage.hand.views import view_transform
 from boneage.reading.radiograph import read_radiograph
+from boneage.sex import Sex
 from boneage.strict import to_plain
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle.build import train_and_estimate
@@ -217,6 +218,9 @@ def test_outlines_are_those_of_the_radiograph(
     assert not any(bone.outlines_xy for bone in before.bones)
     for bone in after.bones:
         assert len(bone.outlines_xy) == (bone.unreadable is None), bone.name
+    (bare,) = assess_radiograph(read_radiograph(radiographs[5].image), (Sex.FEMALE,), with_outlines, outlined=False)
+    assert bare.estimate == after.estimate
+    assert bare.bones == tuple(replace(bone, outlines_xy=()) for bone in after.bones)
     (outline,) = next(bone for bone in after.document().bones if bone.name == "mcp_3").outlines
     corners = next(bone.corners_xy for bone in after.bones if bone.name == "mcp_3")
     np.testing.assert_allclose(sorted(np.ptp(outline, axis=0)), sorted(np.ptp(corners, axis=0)), rtol=0.1)
