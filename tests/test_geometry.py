@@ -163,3 +163,15 @@ def test_lies_inside_matches_sampling() -> None:
     assert 0 < inside.sum() < inside.size
     assert covered[~inside].max() < 0.51 < covered[inside].max()
     assert covered[inside].min() > 0.2
+
+
+@given(st.integers(1, 60), st.floats(0.002, 0.3), st.booleans())
+def test_narrow_pictures_are_not_blurred_along_their_longer_side(side: int, scale: float, upright: bool) -> None:
+    """A wave of 8 pixels of the target keeps its height, however narrow the picture is."""
+    length = round(60 / scale)
+    wave = np.sin(2 * np.pi * (np.arange(length) + 0.5) * scale / 8).astype(np.float32)
+    picture = np.tile(wave, (side, 1)) if not upright else np.tile(wave[:, None], (1, side))
+    height, width = (60, max(1, round(side * scale))) if upright else (max(1, round(side * scale)), 60)
+    across, down = width / picture.shape[1], height / picture.shape[0]
+    sampled = sample(picture, Transform.scale(across, down), height, width)
+    assert np.ptp(sampled[5:-5] if upright else sampled[:, 5:-5]) > 1.6

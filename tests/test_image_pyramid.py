@@ -20,7 +20,8 @@ def test_the_copy_is_the_smallest_that_is_fine_enough(rows: int, columns: int, z
     copy = pyramid.copy_for(zoom)
     longest = max(pyramid.shape)
     assert max(copy.shape) >= round(longest * min(zoom, 1.0) - 0.5)
-    assert max(copy.shape) < 2 * longest * zoom + 2 or zoom > 0.5
+    assert max(copy.shape) < 2 * longest * zoom + 2 or zoom > 0.5 or min(copy.shape) <= 64
+    assert min(copy.shape) >= 32 or copy.shape == pyramid.shape
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 6))

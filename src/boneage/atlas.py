@@ -259,6 +259,8 @@ class Atlas:
         path = self.directory / EMBEDDINGS_NAME
         with atomic_write(path) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        with self._lock:
+            self._embeddings.clear()
         return path
 
     def _embeddings_of(self, sex: Sex, bundle: Bundle) -> Mapping[str, Embedding]:

@@ -165,7 +165,7 @@ def sample(source: ImageSource, transform: Transform, height: int, width: int, *
         part = _shown_part(transform, pixels.shape, height, width)
         pixels = pixels[part]
         transform = Transform.shift(part[1].start, part[0].start).then(transform)
-        shape = reduced_shape(pixels.shape, OVERSAMPLING * transform.zoom)
+        shape = max(1, round(pixels.shape[0] * down * zoom)), max(1, round(pixels.shape[1] * across * zoom))
         transform = Transform.scale(pixels.shape[1] / shape[1], pixels.shape[0] / shape[0]).then(transform)
         pixels = _resized(pixels, shape)
     # OpenCV places the centre of the first pixel at 0, this module at 0.5.

@@ -13,6 +13,10 @@ import numpy as np
 
 from boneage.arrays import Image
 
+_LEAST_SIDE = 64
+"""Shorter side of a picture, pixels, from which on it is halved. The sides of a copy are whole pixels, so that those of
+a narrow picture would not shrink alike."""
+
 
 class ImagePyramid:
     """A picture and its reduced copies, each made by area averaging when it is first needed. Threads may share it.
@@ -43,7 +47,7 @@ class ImagePyramid:
             zoom: factor by which lengths are multiplied.
         """
         halvings = 0
-        while zoom <= 0.5 ** (halvings + 1) and max(self.shape) > 2**halvings:
+        while zoom <= 0.5 ** (halvings + 1) and min(self.shape) >= _LEAST_SIDE << halvings:
             halvings += 1
         return self._copy(halvings)
 
