@@ -20,6 +20,9 @@ from tests.bundles import tiny_bundle
 
 ALLOWED_MONTHS = 0.5
 ALLOWED_MONTHS_TINY = 0.02
+ALLOWED_MONTHS_REAL = 1.0
+"""Greys that are rounded otherwise may move a key point by 0.4 pixels: its network computes with 8-bit integers. A
+polarity or a window that was misread moves the estimate by years."""
 """Tolerance for the tiny bundle, of whose estimate only 5 months come from the radiograph."""
 
 ALLOWED_MONTHS_LOSSY = 2.0
@@ -109,5 +112,5 @@ def test_assess_real_radiographs_every_format(data_folder: Path) -> None:
     for radiograph in validation[:: len(validation) // REAL_RADIOGRAPHS][:REAL_RADIOGRAPHS]:
         ages = ages_months(read_radiograph(radiograph.image).pixels, radiograph.sex, bundle)
         lossy = ages.pop(LOSSY)
-        assert spread(ages) < ALLOWED_MONTHS, (radiograph.id, ages)
+        assert spread(ages) < ALLOWED_MONTHS_REAL, (radiograph.id, ages)
         assert abs(lossy - ages["PNG, 8 bits"]) < ALLOWED_MONTHS_LOSSY, (radiograph.id, lossy, ages)

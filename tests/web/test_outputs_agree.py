@@ -18,7 +18,7 @@ from django.utils.translation import override
 from pytest_django.fixtures import Settings
 
 import boneage
-from boneage import assessment as assessment_module
+from boneage import composition
 from boneage.bundle.bone_ages import BoneAge
 from boneage.bundle.bundle import Bundle
 from boneage.checks import radiograph as checks
@@ -70,7 +70,7 @@ def test_all_outputs_agree(
     # Otherwise the drawn hand is recognised as the phantom, and has no SDS.
     monkeypatch.setattr(checks, "phantom_similarity", lambda *_: 0.0)
     # The tiny bundle does not read single bones.
-    monkeypatch.setattr(assessment_module, "bone_ages", lambda *_: bones())
+    monkeypatch.setattr(composition, "bone_ages", lambda *_: bones())
     bundle, atlas = tiny_bundle(tmp_path / "tiny", hand=True), draw_atlas(tmp_path / "atlas")
     settings.CONFIGURATION = replace(settings.CONFIGURATION, bundle=str(bundle), atlas=str(atlas))
     pixels = np.rint(draw_hand(height=640, width=480) * 255).astype(np.uint8)

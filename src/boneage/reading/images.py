@@ -32,6 +32,8 @@ COLOURED_SHARE = 0.001
 _ROWS_AT_ONCE = 256
 _RESTART_MARKER = re.compile(rb"\xff[\xd0-\xd7]")
 _JPEG_END = b"\xff\xd9"
+_MOST_PADDING = 4
+"""Largest number of zeros at the end of a stream that may be padding."""
 _TAIL = 4096
 """Bytes put in place of a missing rest."""
 FEWEST_BITS = 6
@@ -116,20 +118,35 @@ def decode_jpeg(data: bytes, header: CodestreamHeader) -> Samples:
     if not header.ended:
         logger.warning("the JPEG data have no end marker")
     if header.process == 0xF7:
-        import jpeg_ls  # type: ignore[import-untyped]  # noqa: PLC0415  # ships no types; native, rarely needed
-
-        whole = data if header.ended else data.removesuffix(b"\0") + _JPEG_END
-        try:
-            decoded: Samples = jpeg_ls.decode(np.frombuffer(whole, np.uint8))
-        except Exception as error:  # CharLS raises RuntimeError, its wrapper several others
-            raise damaged("its pixels cannot be decoded") from error
-        return decoded
+        return _decode_jpeg_ls([data] if header.ended else _with_end(data))
     if header.process == 0xC3 or header.bits > 8:
         from boneage.reading.huffman_jpeg.decode import decode_huffman_jpeg  # noqa: PLC0415  # rarely needed
 
         samples = decode_huffman_jpeg(data)
         return samples.astype(np.uint8) if header.bits <= 8 else samples
     return decode_with_opencv(data) if header.ended else _decode_without_end(data, header)
+
+
+def _with_end(data: bytes) -> list[bytes]:
+    """Return a stream with the end marker that it lacks, once for each number of its last zeros that may be padding."""
+    bare = data.rstrip(b"\0")
+    zeros = min(len(data) - len(bare), _MOST_PADDING)
+    return [bare + kept * b"\0" + _JPEG_END for kept in range(zeros + 1)]
+
+
+def _decode_jpeg_ls(candidates: list[bytes]) -> Samples:
+    """Decode the first of the streams that is whole."""
+    import jpeg_ls  # type: ignore[import-untyped]  # noqa: PLC0415  # ships no types; native, rarely needed
+
+    failure: Exception | None = None
+    for data in candidates:
+        try:
+            decoded: Samples = jpeg_ls.decode(np.frombuffer(data, np.uint8))
+        except Exception as error:  # CharLS raises RuntimeError, its wrapper several others
+            failure = error
+        else:
+            return decoded
+    raise damaged("its pixels cannot be decoded") from failure
 
 
 def _decode_without_end(data: bytes, header: CodestreamHeader) -> Samples:

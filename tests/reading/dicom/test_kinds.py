@@ -255,7 +255,7 @@ def test_rows_and_columns_exchanged(syntax: str) -> None:
 
 
 @pytest.mark.parametrize("syntax", CODED)
-@pytest.mark.parametrize("tail", [b"", b"\0", b"\xff"], ids=["", "padded", "half"])
+@pytest.mark.parametrize("tail", [b"", b"\0", b"\0\0", b"\xff"], ids=["", "padded", "padded twice", "half"])
 def test_codestream_without_end_marker(syntax: str, tail: bytes, caplog: pytest.LogCaptureFixture) -> None:
     pixels, bits, encode, _ = CODED[syntax]
     whole = encode()
