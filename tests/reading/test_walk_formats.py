@@ -20,10 +20,11 @@ from tests.bundles import tiny_bundle
 
 ALLOWED_MONTHS = 0.5
 ALLOWED_MONTHS_TINY = 0.02
-ALLOWED_MONTHS_REAL = 1.0
-"""Greys that are rounded otherwise may move a key point by 0.4 pixels: its network computes with 8-bit integers. A
-polarity or a window that was misread moves the estimate by years."""
 """Tolerance for the tiny bundle, of whose estimate only 5 months come from the radiograph."""
+
+ALLOWED_MONTHS_REAL = 1.0
+"""Tolerance for real radiographs. Greys that are rounded otherwise may move a key point by 0.4 pixels, since its network
+computes with 8-bit integers. A polarity or a window that was misread moves the estimate by years."""
 
 ALLOWED_MONTHS_LOSSY = 2.0
 """Tolerance for JPEG, whose artefacts change the image. On real radiographs of 299 px they moved estimates by up to 0.7
