@@ -23,7 +23,7 @@ ALLOWED_MONTHS_TINY = 0.02
 """Tolerance for the tiny bundle, of whose estimate only 5 months come from the radiograph."""
 
 ALLOWED_MONTHS_REAL = 1.0
-"""Tolerance for real radiographs. Greys that are rounded otherwise may move a key point by 0.4 pixels, since its network
+"""Tolerance for real radiographs. Greys that are rounded otherwise may move a key point by 0.4 pixels, as its network
 computes with 8-bit integers. A polarity or a window that was misread moves the estimate by years."""
 
 ALLOWED_MONTHS_LOSSY = 2.0
