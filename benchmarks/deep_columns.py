@@ -65,25 +65,11 @@ def zero_last_scale(network: AgeNetwork) -> None:
             nn.init.zeros_(module.second.normalisation.weight)  # type: ignore[arg-type]
 
 
-class _NormalisedInputs(nn.Module):
-    """Dense layer whose inputs have zero mean and unit variance over the batch."""
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        self.normalisation = nn.BatchNorm1d(layer.in_features, affine=False)
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in) to (N, out)."""
-        y: Tensor = self.layer(self.normalisation(x))
-        return y
-
-
 def normalised_inputs(network: AgeNetwork) -> None:
     """Normalise the inputs of the first dense layer over the batch."""
     first = network.head.dense[0]
     assert isinstance(first, nn.Linear)
-    network.head.dense[0] = _NormalisedInputs(first)
+    network.head.dense[0] = nn.Sequential(nn.BatchNorm1d(first.in_features, affine=False), first)
 
 
 def average_pooling(network: AgeNetwork) -> None:

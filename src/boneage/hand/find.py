@@ -93,9 +93,8 @@ def find_hand(
     try:
         hand = _only_hand(picture, networks, limits)
     except Rejection as rejection:
-        if rejection.code not in {RejectionCode.NO_HAND, RejectionCode.POINTS_UNCERTAIN} or not _is_noisy(
-            picture.pixels
-        ):
+        may_be_hidden = rejection.code in {RejectionCode.NO_HAND, RejectionCode.POINTS_UNCERTAIN}
+        if not may_be_hidden or not _is_noisy(picture.pixels):
             raise
         hand = _only_hand_of_smoothed(picture.pixels, rejection, networks, limits)
     return hand.on(inner.to_picture)
