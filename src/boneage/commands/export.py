@@ -69,10 +69,10 @@ if TYPE_CHECKING:
     help="Bits of a stored weight. 8 bits halve the files and move an estimate by up to 0.1 months.",
 )
 @click.option(
-    "--integer-hands",
+    "--integers",
     is_flag=True,
-    help="Networks for hand and outlines compute with 8-bit integers, in half of the time; with --renew and"
-    " --radiographs, whose split train sets their ranges.",
+    help="The networks compute with 8-bit integers, in half of the time; with --renew and --radiographs, whose split"
+    " train sets their ranges.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @quiet_option
@@ -99,7 +99,7 @@ def export(
     licence: str,
     mirror: bool,
     weight_bits: str,
-    integer_hands: bool,
+    integers: bool,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -115,8 +115,8 @@ def export(
 
     With --renew, a bundle is measured again on the radiographs of the split validation: its figures, the calibration of
     its age distribution, and the limits of its regions. It may get another quality network, networks for joints and
-    outlines, further networks for ages (RUNS, which need --radiographs), hand networks that compute with integers
-    (--integer-hands) and another --version. Needs boneage[train].
+    outlines, further networks for ages (RUNS, which need --radiographs), networks that compute with integers
+    (--integers) and another --version. Needs boneage[train].
 
     \b
     Examples:
@@ -136,8 +136,8 @@ def export(
     hand_runs = [run for run in (mask, locate, refine) if run is not None]
     bits: Literal[8, 16] = 8 if weight_bits == "8" else 16
     progress = partial(with_progress, label="assessing", quiet=quiet)
-    if integer_hands and not (renew and radiographs):
-        raise click.UsageError("--integer-hands needs --renew and --radiographs.")
+    if integers and not (renew and radiographs):
+        raise click.UsageError("--integers needs --renew and --radiographs.")
     if renew is not None:
         changes = radiographs or quality or joints or outlines or repeat_sd
         if hand or hand_runs or not changes or (runs and not radiographs):
@@ -156,7 +156,7 @@ def export(
             outlines=outlines,
             quality=quality,
             radiographs=read_radiographs(radiographs, images) if radiographs else (),
-            integer_hands=integer_hands,
+            integers=integers,
             weight_bits=bits,
             overwrite=overwrite,
             progress=progress,

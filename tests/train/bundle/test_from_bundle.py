@@ -25,7 +25,8 @@ from boneage.sex import Sex
 from boneage.train.bundle import from_bundle
 from boneage.train.bundle.export import bone_parity, parity
 from boneage.train.bundle.from_bundle import PARITY_LIMIT_MONTHS, Folded, renormalise, restore_network
-from boneage.train.bundle.weight_bits import stored_bits
+from boneage.train.bundle.weight_bits import computes_in_integers, stored_bits
+from boneage.train.bundle.write import rewrite_bundle
 from boneage.train.networks import AgeNetwork
 from boneage.train.networks.residual import ResidualBlock
 from tests.bundles import tiny_bundle
@@ -72,6 +73,23 @@ def test_restore_network_from_8_bits(tmp_path: Path) -> None:
     small = bundle_of(tmp_path / "small", {"one": replace(recipe_of("residual"), network=wide)}, weight_bits=8)
     network = restore_network(small, small.members[0])
     assert parity(network, small, batch(3)[0][:, 0].numpy()) < 1e-3
+
+
+def in_integers(bundle: Bundle, views: torch.Tensor, folder: Path) -> Bundle:
+    """Return a copy of a bundle whose networks compute with integers; their ranges are those of views (N, 1, h, w)."""
+    feeds = [{"view": view[None].numpy(), "sex": Sex.FEMALE.one_hot()[None]} for view in views]
+    return rewrite_bundle(bundle, bundle.manifest, folder, feeds={member.graph: feeds for member in bundle.members})
+
+
+def test_restore_network_from_integers(bundle: Bundle, tmp_path: Path) -> None:
+    """Weights are found in graphs that compute with integers, and are those before as far as 7 bits can hold them."""
+    integers = in_integers(bundle, batch(8)[0], tmp_path / "integers")
+    for before, member in zip(bundle.members, integers.members, strict=True):
+        assert computes_in_integers((integers.directory / member.graph).read_bytes()), member.name
+        original, network = restore_network(bundle, before), restore_network(integers, member)
+        compared = zip(original.named_parameters(), network.parameters(), strict=True)
+        for (name, weights), restored in compared:
+            assert (weights - restored).norm() <= 0.02 * weights.norm() + 1e-4, (member.name, name)
 
 
 # --- networks for single bones ---
@@ -143,6 +161,14 @@ def test_restore_network_for_bones_from_8_bits(finder: Bundle, tmp_path: Path) -
     small = bundle_of(tmp_path / "small", {"bones": recipe}, hand=finder, weight_bits=8)
     assert stored_bits((small.directory / small.members[0].graph).read_bytes()) == 8
     check_restored_bones(finder, small, random_network(recipe))
+
+
+def test_restore_network_for_bones_from_integers(finder: Bundle, bones: Bundle, tmp_path: Path) -> None:
+    integers = in_integers(bones, bone_batch(4)[0], tmp_path / "integers")
+    network = restore_network(integers, integers.members[0])
+    views = bone_views(finder, integers.members[0].view)
+    assert bone_parity(network, integers, views) < 3  # drawn hands leave the ranges
+    assert parity(network, bones, views) < 1
 
 
 @pytest.mark.parametrize("options", [{"widths": [6, 10]}, {"hidden": 12}, {"heads": 4}, {"depths": [1, 1]}])

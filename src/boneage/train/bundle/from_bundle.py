@@ -13,9 +13,13 @@ any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,11 +30,14 @@ from torch import Tensor, nn
 
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Member
-from boneage.bundle.session import import_onnxruntime
+from boneage.bundle.session import import_onnxruntime, read_graph
 from boneage.errors import BundleError, RecipeError
+from boneage.files import sha256_of
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand
 from boneage.train.bundle.export import bone_parity, parity
+from boneage.train.bundle.integers import in_floats
+from boneage.train.bundle.weight_bits import computes_in_integers
 from boneage.train.networks import AgeNetwork, build_network
 from boneage.train.recipe import Recipe, parse_recipe
 
@@ -99,16 +106,34 @@ def restore_network(bundle: Bundle, member: Member, batches: Iterable[Sequence[T
         raise _not_restored(bundle, member, f"its network cannot be built: {error.message}") from error
     network.eval()
     order, normalised = _layers_as_called(network, member.view)
-    weights = _weights_of_graph(bundle, member)
     rejection = partial(_not_restored, bundle, member)
-    _fill_tables(network.row_tables, weights.tables, rejection)
-    folded = _fill(order, normalised, weights.layers, rejection)
-    _reject_difference(network, bundle, member)
-    statistics = list(islice(batches, STATISTICS_BATCHES))
-    if statistics and folded:
-        renormalise(network, folded, statistics)
-        _reject_difference(network, bundle, member)
+    with _computing_in_floats(bundle, member) as exact:
+        weights = _weights_of_graph(exact, member)
+        _fill_tables(network.row_tables, weights.tables, rejection)
+        folded = _fill(order, normalised, weights.layers, rejection)
+        _reject_difference(network, exact, member)
+        statistics = list(islice(batches, STATISTICS_BATCHES))
+        if statistics and folded:
+            renormalise(network, folded, statistics)
+            _reject_difference(network, exact, member)
     return network
+
+
+@contextmanager
+def _computing_in_floats(bundle: Bundle, member: Member) -> Iterator[Bundle]:
+    """Provide a bundle whose member computes with floating-point numbers: it itself, if it does.
+
+    Graphs that round their layers' outputs differ from a network by months on drawn hands, which leave their ranges.
+    """
+    stored = read_graph(bundle.directory, member)
+    if not computes_in_integers(stored):
+        yield bundle
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / member.graph
+        path.write_bytes(in_floats(stored))
+        exact = replace(member, sha256=sha256_of(path))
+        yield Bundle(path.parent, replace(bundle.manifest, members=(exact,)), threads=1)
 
 
 def renormalise(network: AgeNetwork, folded: Folded, batches: Iterable[Sequence[Tensor]]) -> None:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from boneage.arrays import Image
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Calibration
 from boneage.bundle.embedding_stats import EmbeddingStats
@@ -27,7 +26,7 @@ from boneage.reading.radiograph import read_radiograph
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, radiographs_of_split
 from boneage.train.bundle.export import parity
-from boneage.train.bundle.integers import RANGE_RADIOGRAPHS, hand_views
+from boneage.train.bundle.integers import RANGE_RADIOGRAPHS, Feed, feeds_of
 from boneage.train.bundle.measure import measure_bundle
 from boneage.train.bundle.runs import (
     HandRuns,
@@ -243,7 +242,7 @@ def renew(
     outlines: Path | None = None,
     quality: Path | None = None,
     radiographs: Sequence[LabelledRadiograph] = (),
-    integer_hands: bool = False,
+    integers: bool = False,
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     progress: Progress = iter,
@@ -266,14 +265,14 @@ def renew(
         radiographs: radiographs whose split ``validation`` measures the bundle; none of its networks for ages may have
             been trained on it. Without radiographs the bundle keeps its figures, which networks for joints, outlines
             and quality do not change.
-        integer_hands: True for hand networks that compute with integers (`boneage.train.bundle.integers`). Ranges are
-            measured on some radiographs of the split ``train``.
+        integers: True for networks that compute with integers (`boneage.train.bundle.integers`), except for those of
+            `runs`, `joints`, `outlines` and `quality`. Ranges are measured on some radiographs of the split ``train``.
         weight_bits: bits of the weights of the new networks.
         overwrite: True to replace an existing bundle.
         progress: wraps the radiographs while they are assessed.
 
     Raises:
-        TableError: ``table_split`` if no radiograph has the split ``validation``, or ``train`` for `integer_hands`;
+        TableError: ``table_split`` if no radiograph has the split ``validation``, or ``train`` for `integers`;
             ``table_empty`` if none can be read.
         RecipeError: ``recipe_invalid`` if `joints`, `outlines` or `quality` is no such run; ``recipe_changed`` if one
             of `runs` was trained on hands located by other networks.
@@ -288,6 +287,7 @@ def renew(
     validation = radiographs_of_split(radiographs, "validation") if radiographs else []
     recipes = {one.name: one.recipe.to_dict() for one in trained}
     recipes |= joint_recipe(joints) | outline_recipe(outlines) | quality_recipe(quality)
+    feeds = _feeds_for_ranges(bundle, radiographs) if integers else {}
     manifest = replace(
         bundle.manifest,
         version=version,
@@ -306,7 +306,7 @@ def renew(
         plain = replace(renewed.manifest, curve=None, disagreement=None, bone_powers={})
         watched = _Watched(renewed.directory, plain, threads=renewed.threads)
         measured = measure_bundle(watched, validation, progress=progress)
-        names = {one.name for one in trained}
+        names = {one.name for one in trained} | {one.name for one in bundle.members if one.graph in feeds}
         members = tuple(
             replace(member, embedding_stats=watched.embedding_stats(member)) if member.name in names else member
             for member in renewed.members
@@ -321,18 +321,23 @@ def renew(
         joints=located,
         outlines=outlining,
         quality=judge,
-        hand_views=_views_for_ranges(bundle, radiographs) if integer_hands else {},
+        feeds=feeds,
         weight_bits=weight_bits,
         overwrite=overwrite,
         finish=finish if validation else None,
     )
 
 
-def _views_for_ranges(bundle: Bundle, radiographs: Sequence[LabelledRadiograph]) -> dict[str, list[Image]]:
-    """Return the views of the hand networks on some training radiographs."""
-    training = radiographs_of_split(radiographs, "train")
-    order = np.random.default_rng(0).permutation(len(training))[:RANGE_RADIOGRAPHS]
-    return hand_views(bundle, (read_radiograph(training[place].image).pixels for place in order))
+def _feeds_for_ranges(bundle: Bundle, radiographs: Sequence[LabelledRadiograph]) -> dict[str, list[Feed]]:
+    """Return what a bundle's networks read on some training radiographs, by the file names of their graphs.
+
+    The radiographs are spread evenly over the bone ages. Of a random choice, hardly any are of infants, whose networks'
+    values then leave the ranges: one estimate in a hundred moved by 9 months.
+    """
+    training = sorted(radiographs_of_split(radiographs, "train"), key=lambda one: (one.boneage_months, one.id))
+    months = np.array([one.boneage_months for one in training])
+    places = np.unique(np.searchsorted(months, np.linspace(months[0], months[-1], RANGE_RADIOGRAPHS)))
+    return feeds_of(bundle, (read_radiograph(training[place].image).pixels for place in places))
 
 
 def _member(trained: TrainedRun, weight: float, *, mirror: bool = False) -> NetworkMember:

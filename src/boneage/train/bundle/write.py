@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from torch import nn
 
-from boneage.arrays import Image
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.check import check_bundle, predict_phantom
 from boneage.bundle.manifest import (
@@ -33,7 +32,7 @@ from boneage.hand.search import HandLimits
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
 from boneage.train.bundle.export import HandGraphKind, export_graph, export_hand_graph
-from boneage.train.bundle.integers import OUTLINES, in_integers
+from boneage.train.bundle.integers import Feed, in_integers
 from boneage.train.bundle.weight_bits import (
     WeightBits,
     decode_weights,
@@ -170,7 +169,7 @@ def rewrite_bundle(
     joints: TrainedHandNetwork | None = None,
     outlines: TrainedHandNetwork | None = None,
     quality: TrainedQualityNetwork | None = None,
-    hand_views: Mapping[str, Sequence[Image]] = MappingProxyType({}),
+    feeds: Mapping[str, Sequence[Feed]] = MappingProxyType({}),
     weight_bits: WeightBits = 16,
     overwrite: bool = False,
     finish: Callable[[Bundle], Manifest] | None = None,
@@ -185,8 +184,8 @@ def rewrite_bundle(
         joints: trained network for joints, which replaces the bundle's.
         outlines: trained network for outlines, which replaces the bundle's.
         quality: trained quality network, which replaces the bundle's.
-        hand_views: views by the names of the networks for hand and outlines that will compute with integers; their
-            ranges are measured on them (`boneage.train.bundle.integers`).
+        feeds: inputs by the file names of the copied graphs that will compute with integers; ranges are measured on
+            them (`boneage.train.bundle.integers`).
         weight_bits: bits of those networks' weights; see `export_graph`.
         overwrite: True to replace an existing bundle.
         finish: see `write_bundle`.
@@ -215,14 +214,13 @@ def rewrite_bundle(
             kept.append(manifest.quality)
         for graph in kept:
             shutil.copyfile(bundle.directory / graph.graph, built / graph.graph)
-        manifest = _with_integers(built, manifest, hand_views)
+        manifest = _with_integers(built, manifest, feeds)
         further = tuple(_export_member(built, member, weight_bits) for member in members)
+        changed = [member for member in manifest.members if member.graph in feeds]
         manifest = replace(manifest, members=(*manifest.members, *further))
         self_test = manifest.self_test
-        ages_months = _phantom_ages(Bundle(built, manifest), further)
-        for member in manifest.members[: -len(further) or None]:
-            for sex in member.sexes:
-                ages_months[sex][member.name] = self_test.age_months[sex][member.name]
+        ages_months = _phantom_ages(Bundle(built, manifest), [*changed, *further])
+        ages_months = {sex: {**self_test.age_months[sex], **ages} for sex, ages in ages_months.items()}
         write_manifest(replace(manifest, self_test=replace(self_test, age_months=ages_months)), built)
         _reject_failing(built)
         if finish is not None:
@@ -230,21 +228,26 @@ def rewrite_bundle(
     return Bundle.open(directory)
 
 
-def _with_integers(directory: Path, manifest: Manifest, views: Mapping[str, Sequence[Image]]) -> Manifest:
-    """Replace the graphs that have views by ones that compute with integers."""
+_EntryT = TypeVar("_EntryT", Member, HandGraph)
 
-    def changed(name: str, graph: HandGraph) -> HandGraph:
-        path = directory / graph.graph
-        path.write_bytes(in_integers(path.read_bytes(), views[name], graph.sha256))
-        return replace(graph, sha256=sha256_of(path))
 
-    if manifest.hand is not None:
-        made = {name: changed(name, graph) for name, graph in manifest.hand.by_name().items() if name in views}
-        hand = replace(manifest.hand, **made)  # type: ignore[arg-type]  # the names are those of graphs
-        manifest = replace(manifest, hand=hand)
-    if manifest.outlines is not None and OUTLINES in views:
-        manifest = replace(manifest, outlines=changed(OUTLINES, manifest.outlines))
-    return manifest
+def _with_integers(directory: Path, manifest: Manifest, feeds: Mapping[str, Sequence[Feed]]) -> Manifest:
+    """Replace the graphs that have inputs by ones that compute with integers."""
+
+    def changed(entry: _EntryT) -> _EntryT:
+        if entry.graph not in feeds:
+            return entry
+        path = directory / entry.graph
+        path.write_bytes(in_integers(path.read_bytes(), feeds[entry.graph], entry.sha256))
+        return replace(entry, sha256=sha256_of(path))
+
+    hand, outlines = manifest.hand, manifest.outlines
+    return replace(
+        manifest,
+        members=tuple(changed(member) for member in manifest.members),
+        hand=hand and replace(hand, **{name: changed(graph) for name, graph in hand.by_name().items()}),  # type: ignore[arg-type]  # names are those of graphs
+        outlines=outlines and changed(outlines),
+    )
 
 
 @contextmanager
