@@ -24,11 +24,6 @@ from typing import Any
 
 import cv2
 
-from boneage.phantom import write_sample
-from boneage.reading.radiograph import read_radiograph
-from boneage.tables.radiographs import radiographs_of_split, read_radiographs
-from latency import chosen_radiographs, enlarged
-
 _ROOT = Path(__file__).resolve().parents[1]
 
 _DIGITS = 4
@@ -113,9 +108,7 @@ def _arguments() -> argparse.Namespace:
 
 def _work(bundle_name: str, threads: int) -> None:
     """Assess the files that are named on standard input, one a line, and print an answer for each."""
-    from boneage.bundle.bundle import Bundle  # noqa: PLC0415
-    from boneage.composition import assess  # noqa: PLC0415  # of the tree of this process
-    from boneage.errors import Rejection  # noqa: PLC0415
+    from boneage import Bundle, Rejection, assess  # noqa: PLC0415  # of the tree of this process
     from boneage.report.report import json_text  # noqa: PLC0415
 
     cv2.setNumThreads(threads)
@@ -135,6 +128,12 @@ def _work(bundle_name: str, threads: int) -> None:
 
 
 def _radiographs(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, str]]:
+    # Imported here, since a worker has the sources of the other tree, and fewer or other modules.
+    from boneage.phantom import write_sample  # noqa: PLC0415
+    from boneage.reading.radiograph import read_radiograph  # noqa: PLC0415
+    from boneage.tables.radiographs import radiographs_of_split, read_radiographs  # noqa: PLC0415
+    from latency import chosen_radiographs, enlarged  # noqa: PLC0415
+
     if arguments.radiographs is None:
         yield write_sample(folder / "phantom.png"), "F"
         return
