@@ -27,6 +27,7 @@ from boneage.errors import BundleError
 from boneage.geometry import Transform, sample
 from boneage.hand.registration import BOXES, Hand, Region, box_corners
 from boneage.hand.views import CellGrid, ViewSpec, mask_through
+from boneage.image_pyramid import ImagePyramid, ImageSource
 
 Evidence = Literal["both", "raising"]
 
@@ -253,19 +254,22 @@ def display_size(radiograph_shape: tuple[int, int], longest: int = DISPLAY_SIDE)
     return max(1, round(height * zoom)), max(1, round(width * zoom))
 
 
-def display_picture(pixels: NDArray[np.float32], longest: int = DISPLAY_SIDE) -> NDArray[np.uint8]:
+def display_picture(source: ImageSource, longest: int = DISPLAY_SIDE) -> NDArray[np.uint8]:
     """Return a radiograph for display.
 
     Args:
-        pixels: Radiograph, float32 (H, W), 0..1, with bright bone.
+        source: Radiograph, float32 (H, W), 0..1, with bright bone, or its pyramid.
         longest: Maximum longest side, pixels.
 
     Returns:
         Picture, uint8 (h, w) of `display_size`, with its grey levels spread over the whole range.
     """
-    height, width = display_size(pixels.shape, longest)
-    shrinks = height < pixels.shape[0]
-    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    pyramid = ImagePyramid.of(source)
+    height, width = display_size(pyramid.shape, longest)
+    zoom = height / pyramid.shape[0]
+    # The copy is less than halved, so that interpolation loses nothing. Area averaging takes four times as long.
+    copy, interpolation = pyramid.copy_for(zoom), cv2.INTER_LINEAR if zoom < 1 else cv2.INTER_CUBIC
+    small = cv2.resize(copy, (width, height), interpolation=interpolation)
     low, high = np.percentile(small[::4, ::4] if min(small.shape) > 64 else small, _DISPLAY_PERCENTILES)
     stretched = (small - np.float32(low)) * np.float32(255.0 / max(float(high - low), 1e-6))
     return np.asarray(np.rint(np.clip(stretched, 0.0, 255.0)), dtype=np.uint8)

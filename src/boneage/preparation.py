@@ -95,7 +95,7 @@ class PreparedRadiograph:
     @cached_property
     def picture(self) -> NDArray[np.uint8]:
         """The radiograph as it is drawn (`boneage.explain.display_picture`), bone bright, uint8 (h, w)."""
-        return bone_bright(display_picture(self.radiograph.pixels), self.hand)
+        return bone_bright(display_picture(self.pyramid), self.hand)
 
     @cached_property
     def outlines(self) -> dict[str, tuple[Outline, ...]]:
