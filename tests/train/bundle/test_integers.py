@@ -105,7 +105,7 @@ def test_feeds_are_those_of_each_network(tmp_path: Path) -> None:
     read = feeds_of(bundle, [draw_hand(10.0, height=400, width=300)] * 3)
     assert bundle.manifest.hand is not None
     graphs = bundle.manifest.hand.by_name()
-    assert set(read) == {graph.graph for graph in (*graphs.values(), *bundle.members)}
+    assert set(read) == {graph.graph for graph in graphs.values()} | {member.graph for member in bundle.members}
     for graph in graphs.values():
         assert {feed["view"].shape for feed in read[graph.graph]} == {(1, 1, graph.height, graph.width)}
     assert len(read[graphs["refine"].graph]) > len(read[graphs["locate"].graph]) >= 4  # those of the cut ones, too

@@ -181,7 +181,7 @@ def in_integers(stored: bytes, feeds: Sequence[Feed], origin: str) -> bytes:
             nodes_to_exclude=[convolutions[0], *names[names.index(convolutions[-1]) :]],
         )
         made = _sorted(onnx.load(integers), names)
-    bits = stored_bits(stored)  # what stays in float32 is stored as before
+    bits = stored_bits(stored)  # layers that stay in float32 are stored as before
     return with_origin(made if bits == 32 else encode_integers(made, bits), origin)
 
 
