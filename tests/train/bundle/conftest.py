@@ -1,4 +1,4 @@
-"""Graphs that several tests trace are traced once: tracing is most of the time of these tests."""
+"""Graphs that are traced once for all tests, as tracing takes most of their time, and a tiny bundle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from boneage.bundle.bundle import Bundle
+from boneage.sex import Sex
 from boneage.train.bundle import export as exporting
+from boneage.train.bundle.write import NetworkMember, write_bundle
+from boneage.train.networks.layers import AgeNetwork
+from tests.train.bundle.tiny_networks import FACTS, MEAN, SPREAD, VIEW, random_network
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,3 +45,32 @@ def graph_key(graph: nn.Module, inputs: dict[str, Tensor], outputs: list[str], o
         digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+@pytest.fixture(scope="session")
+def traced() -> bytes:
+    """The graph of `random_network()`, traced once: that takes most of an export's time."""
+    graph = exporting.AgeGraph(random_network(), MEAN, SPREAD)
+    inputs = {"view": torch.rand(2, 1, VIEW.height, VIEW.width), "sex": torch.eye(2)}
+    return exporting.trace_graph(graph, inputs, ["age_months", "embedding", "activation"], 20)
+
+
+@pytest.fixture
+def quick(traced: bytes, monkeypatch: pytest.MonkeyPatch) -> NetworkMember:
+    """A member whose export takes its graph from `traced`."""
+    monkeypatch.setattr(exporting, "trace_graph", lambda *_: traced)
+    return NetworkMember("only", random_network(), VIEW, MEAN, SPREAD)
+
+
+@pytest.fixture(scope="session")
+def networks() -> list[AgeNetwork]:
+    return [random_network(), random_network("instance, flatten")]
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory, networks: list[AgeNetwork]) -> Bundle:
+    members = [
+        NetworkMember("residual", networks[0], VIEW, MEAN, SPREAD, mirror=True, weight=2.0),
+        NetworkMember("girls", networks[1], VIEW, 100.0, 30.0, sexes=(Sex.FEMALE,)),
+    ]
+    return write_bundle(members, FACTS, tmp_path_factory.mktemp("parent") / "new" / "tiny")
