@@ -12,7 +12,7 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -77,6 +77,7 @@ def stored_and_back(values: NDArray[np.float32], bits: Literal[8, 16]) -> NDArra
     return onnx.numpy_helper.to_array(unpacked)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(1, 200), st.sampled_from([1, 3]), st.sampled_from([8, 16]), st.integers(0, 99))
 def test_encode_integers_error_within_step(
     channels: int, inputs: int, side: int, bits: Literal[8, 16], seed: int
