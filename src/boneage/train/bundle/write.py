@@ -219,8 +219,12 @@ def rewrite_bundle(
         changed = [member for member in manifest.members if member.graph in feeds]
         manifest = replace(manifest, members=(*manifest.members, *further))
         self_test = manifest.self_test
-        ages_months = _phantom_ages(Bundle(built, manifest), [*changed, *further])
-        ages_months = {sex: {**self_test.age_months[sex], **ages} for sex, ages in ages_months.items()}
+        measured = _phantom_ages(Bundle(built, manifest), [*changed, *further])
+        known = {sex: {**self_test.age_months[sex], **ages} for sex, ages in measured.items()}
+        ages_months = {
+            sex: {one.name: ages[one.name] for one in manifest.members if sex in one.sexes}
+            for sex, ages in known.items()
+        }
         write_manifest(replace(manifest, self_test=replace(self_test, age_months=ages_months)), built)
         _reject_failing(built)
         if finish is not None:
