@@ -9,13 +9,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.check import check_bundle
 from boneage.bundle.manifest import SelfTest
 from boneage.composition import assess, assess_radiograph
-from boneage.errors import BundleError, RecipeError
+from boneage.errors import BundleError, RecipeError, TableError
 from boneage.evaluate.predictions import read_predictions
 from boneage.hand.bones import BONES
 from boneage.hand.joints import JOINT_NAMES, Joints
@@ -28,6 +29,7 @@ from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle.build import train_and_estimate
 from boneage.train.bundle.estimates import write_member_estimates
 from boneage.train.bundle.release import renew
+from boneage.train.bundle.weight_bits import computes_in_integers
 from boneage.train.recipe import Recipe, parse_recipe
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import train
@@ -224,6 +226,22 @@ def test_outlines_are_those_of_the_radiograph(
     (outline,) = next(bone for bone in after.document().bones if bone.name == "mcp_3").outlines
     corners = next(bone.corners_xy for bone in after.bones if bone.name == "mcp_3")
     np.testing.assert_allclose(sorted(np.ptp(outline, axis=0)), sorted(np.ptp(corners, axis=0)), rtol=0.1)
+
+
+def test_renew_with_integers(folder: Path, renewed: Bundle, radiographs: list[LabelledRadiograph]) -> None:
+    """All networks compute with integers, and the new bundle is measured, embeddings included."""
+    made = renew(renewed, folder / "integers", version="5", radiographs=radiographs, integers=True)
+    assert all(result.passed for result in check_bundle(made))
+    for name, graph in made.graphs().items():
+        stored = (made.directory / graph.graph).read_bytes()
+        convolutions = sum(node.op_type == "Conv" for node in onnx.ModelProto.FromString(stored).graph.node)
+        assert computes_in_integers(stored) == (convolutions > 2), name
+    before, after = (assess(radiographs[5].image, "F", bundle).age_months for bundle in (renewed, made))
+    assert before == pytest.approx(after, abs=5)
+    assert made.manifest.metrics["radiographs"] == renewed.manifest.metrics["radiographs"]
+    assert made.manifest.self_test.age_months[Sex.FEMALE].keys() == {member.name for member in made.members}
+    with pytest.raises(TableError, match="table_split"):
+        renew(renewed, folder / "untrained", version="6", radiographs=radiographs[::3], integers=True)
 
 
 def test_unreadable_bones_have_a_reason_and_no_age(

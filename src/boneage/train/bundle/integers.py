@@ -52,6 +52,8 @@ _MOST_FEEDS = 240
 _LARGEST_CUT = 0.3
 """Largest part that is cut off at a side, as a share of the radiograph's height or width."""
 
+_FEWEST_CONVOLUTIONS = 3
+
 _OPERATORS = ["Conv", "Add", "Concat", "MaxPool", "AveragePool", "Resize"]
 """Operators whose inputs become integers, so that a chain of layers stays in integers."""
 
@@ -146,16 +148,17 @@ class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # it has no types
 def in_integers(stored: bytes, feeds: Sequence[Feed], origin: str) -> bytes:
     """Return a graph that computes with 8-bit integers from its second convolution to its last but one.
 
-    A graph that computes with integers already is returned as it is. Weights have 7 bits, since processors without
-    instructions for neural networks would overflow with 8 and give another result. The nodes keep their order, by which
-    `boneage.train.bundle.from_bundle` finds the weights.
+    A graph that computes with integers already, or has fewer than three convolutions, is returned as it is. Weights
+    have 7 bits, since processors without instructions for neural networks would overflow with 8 and give another
+    result. The nodes keep their order, by which `boneage.train.bundle.from_bundle` finds the weights.
 
     Args:
         stored: graph, whose weights may be encoded (`boneage.train.bundle.weight_bits`).
         feeds: inputs from which the ranges are measured.
         origin: checksum of that graph, which the new one keeps: runs on hands that it located are accepted.
     """
-    if computes_in_integers(stored):
+    kinds = [node.op_type for node in onnx.ModelProto.FromString(stored).graph.node]
+    if computes_in_integers(stored) or kinds.count("Conv") < _FEWEST_CONVOLUTIONS:
         return stored
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared, integers = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "integers"))
