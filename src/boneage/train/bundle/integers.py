@@ -2,8 +2,8 @@
 
 The range of each layer's output is measured on radiographs. The graph then holds integer kernels, and ONNX Runtime
 computes its convolutions with integers (static quantization; Jacob et al., CVPR 2018). The first and the last
-convolution of each network stay in float32, since most of the change comes from them. The quality network stays in
-float32 as a whole, since its limits are close to each other.
+convolution of each network and all layers behind it stay in float32, since most of the change comes from them. The
+quality network, which is small, stays in float32 as a whole.
 """
 
 from __future__ import annotations
