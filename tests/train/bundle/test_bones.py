@@ -239,7 +239,9 @@ def test_renew_with_integers(folder: Path, renewed: Bundle, radiographs: list[La
     before, after = (assess(radiographs[5].image, "F", bundle).age_months for bundle in (renewed, made))
     assert before == pytest.approx(after, abs=5)
     assert made.manifest.metrics["radiographs"] == renewed.manifest.metrics["radiographs"]
-    assert made.manifest.self_test.age_months[Sex.FEMALE].keys() == {member.name for member in made.members}
+    self_test = made.manifest.self_test
+    assert self_test.age_months[Sex.FEMALE].keys() == {member.name for member in made.members}
+    assert self_test.tolerance_months > renewed.manifest.self_test.tolerance_months
     with pytest.raises(TableError, match="table_split"):
         renew(renewed, folder / "untrained", version="6", radiographs=radiographs[::3], integers=True)
 

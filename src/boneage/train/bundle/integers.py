@@ -57,6 +57,12 @@ _FEWEST_CONVOLUTIONS = 3
 _OPERATORS = ["Conv", "Add", "Concat", "MaxPool", "AveragePool", "Resize"]
 """Operators whose inputs become integers, so that a chain of layers stays in integers."""
 
+SELF_TEST_TOLERANCE_MONTHS = 3.0
+"""Accepted difference of the drawn phantom's ages on another machine.
+
+The phantom leaves the ranges, so that a change of its grey by 1e-5 moves a network of `standard` by up to 1.5 months.
+"""
+
 Feed: TypeAlias = Mapping[str, Image]
 """Inputs of a graph by their names, each with a first axis of length 1."""
 

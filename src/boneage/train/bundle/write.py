@@ -32,7 +32,7 @@ from boneage.hand.search import HandLimits
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
 from boneage.train.bundle.export import HandGraphKind, export_graph, export_hand_graph
-from boneage.train.bundle.integers import Feed, in_integers
+from boneage.train.bundle.integers import SELF_TEST_TOLERANCE_MONTHS, Feed, in_integers
 from boneage.train.bundle.weight_bits import (
     WeightBits,
     decode_weights,
@@ -225,7 +225,8 @@ def rewrite_bundle(
             sex: {one.name: ages[one.name] for one in manifest.members if sex in one.sexes}
             for sex, ages in known.items()
         }
-        write_manifest(replace(manifest, self_test=replace(self_test, age_months=ages_months)), built)
+        tolerance = max(self_test.tolerance_months, SELF_TEST_TOLERANCE_MONTHS if changed else 0.0)
+        write_manifest(replace(manifest, self_test=SelfTest(ages_months, tolerance)), built)
         _reject_failing(built)
         if finish is not None:
             write_manifest(finish(Bundle.open(built)), built)
