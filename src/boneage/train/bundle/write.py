@@ -220,10 +220,10 @@ def rewrite_bundle(
         manifest = replace(manifest, members=(*manifest.members, *further))
         self_test = manifest.self_test
         measured = _phantom_ages(Bundle(built, manifest), [*changed, *further])
-        known = {sex: {**self_test.age_months[sex], **ages} for sex, ages in measured.items()}
+        all_ages = {sex: {**self_test.age_months[sex], **ages} for sex, ages in measured.items()}
         ages_months = {
             sex: {one.name: ages[one.name] for one in manifest.members if sex in one.sexes}
-            for sex, ages in known.items()
+            for sex, ages in all_ages.items()
         }
         tolerance = max(self_test.tolerance_months, SELF_TEST_TOLERANCE_MONTHS if changed else 0.0)
         write_manifest(replace(manifest, self_test=SelfTest(ages_months, tolerance)), built)
