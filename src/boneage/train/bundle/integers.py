@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -39,6 +39,7 @@ from boneage.train.bundle.weight_bits import (
     computes_in_integers,
     decode_weights,
     encode_integers,
+    exchange,
     stored_bits,
     with_origin,
 )
@@ -211,8 +212,8 @@ def in_floats(stored: bytes) -> bytes:
         node.input[:] = [exact.get(source, source) for source in node.input]
     read = {source for node in nodes for source in node.input}
     constants = [constant for constant in model.graph.initializer if constant.name in read]
-    _exchange(model.graph.node, nodes)
-    _exchange(model.graph.initializer, constants)
+    exchange(model.graph.node, nodes)
+    exchange(model.graph.initializer, constants)
     made: bytes = model.SerializeToString(deterministic=True)
     return made
 
@@ -232,12 +233,6 @@ def _sorted(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
 
     for name in (*(name for name in names if name in named), *named):
         append(named[name])
-    _exchange(model.graph.node, list(ordered.values()))
+    exchange(model.graph.node, list(ordered.values()))
     made: bytes = model.SerializeToString(deterministic=True)
     return made
-
-
-def _exchange(held: Any, others: Sequence[Any]) -> None:
-    """Exchange what a repeated field of a graph holds."""
-    del held[:]
-    held.extend(others)

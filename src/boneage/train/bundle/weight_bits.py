@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -148,8 +148,7 @@ def encode_integers(whole: bytes, bits: Literal[8, 16]) -> bytes:
         nodes.append(onnx.helper.make_node("Cast", [name + _SHORT], [name + _CAST], to=_FLOAT))
         nodes.append(onnx.helper.make_node("Mul", [name + _CAST, name + _STEP], [name]))
     nodes.extend(graph.node)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    exchange(graph.node, nodes)
     smaller: bytes = model.SerializeToString(deterministic=True)
     return smaller
 
@@ -185,10 +184,15 @@ def decode_weights(stored: bytes) -> bytes:
         short.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(short).astype(np.float32) * step, name))
         graph.initializer.remove(values[name + _STEP])
     left = [node for node in graph.node if not {output.removesuffix(_CAST) for output in node.output} & set(names)]
-    del graph.node[:]
-    graph.node.extend(left)
+    exchange(graph.node, left)
     whole: bytes = model.SerializeToString(deterministic=True)
     return whole
+
+
+def exchange(held: Any, others: Sequence[Any]) -> None:
+    """Exchange what a repeated field of a graph holds, such as its nodes."""
+    del held[:]
+    held.extend(others)
 
 
 def _integers(weight: onnx.TensorProto) -> bool:
