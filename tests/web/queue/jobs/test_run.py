@@ -125,17 +125,23 @@ def test_forget_tasks_keeps_ready_ones() -> None:
 # --- a database that goes away ----------------------------------------------------------------------------------------
 
 
-def test_finish_waits_for_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer waits for a database that is away."""
-    monkeypatch.setattr(jobs, "_PAUSE_SECONDS", 0.05)
-    assessment = submit()
-    away: list[threading.Thread] = []
+def answering_without(database: str, away: list[threading.Thread]) -> Callable[[Assessment, bytes], Answer]:
+    """Return an assessment during which the database goes away; `away` receives the thread that brings it back."""
     prepared = answer()  # takes longer than the database is away
 
     def assess(_begun: Assessment, _radiograph: bytes) -> Answer:
         away.append(cut_off(database))
         return prepared
 
+    return assess
+
+
+def test_finish_waits_for_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer waits for a database that is away."""
+    monkeypatch.setattr(jobs, "_PAUSE_SECONDS", 0.05)
+    assessment = submit()
+    away: list[threading.Thread] = []
+    assess = answering_without(database, away)
     assert jobs.run(str(assessment.pk), worker="w", assess=assess)
     away[0].join()
     assert Assessment.objects.get(pk=assessment.pk).state == State.DONE
@@ -146,12 +152,7 @@ def test_finish_gives_up_with_lease(database: str, limits: Callable[..., None]) 
     limits(lease_seconds=0)
     assessment = submit()
     away: list[threading.Thread] = []
-    prepared = answer()  # takes longer than the database is away
-
-    def assess(_begun: Assessment, _radiograph: bytes) -> Answer:
-        away.append(cut_off(database))
-        return prepared
-
+    assess = answering_without(database, away)
     with pytest.raises(jobs.DATABASE_AWAY):
         jobs.run(str(assessment.pk), worker="w", assess=assess)
     connection.close()
