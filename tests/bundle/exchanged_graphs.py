@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import pytest
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.check import check_bundle
 from boneage.bundle.manifest import read_manifest, write_manifest
-from boneage.errors import BundleError
 from boneage.files import sha256_of
 from boneage.phantom import draw_hand
 from tests.bundles import TINY_VIEW
@@ -36,12 +34,6 @@ def exchange_graph(folder: Path, graph: onnx.ModelProto) -> Bundle:
     first = replace(first, sha256=sha256_of(folder / first.graph))
     write_manifest(replace(manifest, members=(first, *manifest.members[1:])), folder)
     return Bundle.open(folder)
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(BundleError) as caught:
-        act()
-    return caught.value.code
 
 
 def failed_checks(bundle: Bundle) -> list[str]:

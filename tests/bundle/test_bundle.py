@@ -22,8 +22,9 @@ from boneage.bundle.shipped import list_bundles
 from boneage.hand.views import cut_view
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
-from tests.bundle.exchanged_graphs import code_of, count_loads, exchange_graph, failed_checks, views
+from tests.bundle.exchanged_graphs import count_loads, exchange_graph, failed_checks, views
 from tests.bundles import CALIBRATION, METRICS, tiny_bundle, tiny_graph
+from tests.error_codes import code_of
 
 BOTH = (Sex.FEMALE, Sex.MALE)
 

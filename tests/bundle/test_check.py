@@ -12,8 +12,9 @@ from boneage.bundle.check import check_bundle, predict_phantom
 from boneage.hand.views import ViewSpec, cut_view
 from boneage.phantom import draw_hand
 from boneage.sex import Sex
-from tests.bundle.exchanged_graphs import PHANTOM, code_of, exchange_graph, failed_checks, views
+from tests.bundle.exchanged_graphs import PHANTOM, exchange_graph, failed_checks, views
 from tests.bundles import tiny_bundle, tiny_graph
+from tests.error_codes import code_of
 
 
 def test_check_bundle_whole(shared: Bundle) -> None:

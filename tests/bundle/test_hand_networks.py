@@ -18,7 +18,8 @@ from boneage.errors import Rejection
 from boneage.files import sha256_of
 from boneage.hand.views import ViewSpec
 from boneage.phantom import phantom_points
-from tests.bundle.exchanged_graphs import PHANTOM, code_of, count_loads, failed_checks
+from tests.bundle.exchanged_graphs import PHANTOM, count_loads, failed_checks
+from tests.error_codes import code_of
 from tests.hand_graphs import LOCATE_VIEW, MASK_VIEW, REFINE_VIEW, mask_graph, points_graph
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from tests.bundles import (
     tiny_bundle,
     write_quality_network,
 )
+from tests.error_codes import code_of
 
 EMBEDDING_STATS = EmbeddingStats(mean=(0.0, 0.5, 1.0, -1.0), spread=(1.0, 0.5, 2.0, 0.25), limit=3.0)
 
@@ -46,12 +46,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     quality = write_quality_network(folder)
     write_manifest(replace(bundle.manifest, quality=quality, curve=CURVE, disagreement=DISAGREEMENT), folder)
     return Bundle.open(folder)
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(BundleError) as caught:
-        act()
-    return caught.value.code
 
 
 def manifest_json(bundle: Bundle) -> Any:

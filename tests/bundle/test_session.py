@@ -15,8 +15,9 @@ from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import read_manifest, write_manifest
 from boneage.files import sha256_of
 from boneage.sex import Sex
-from tests.bundle.exchanged_graphs import code_of, views
+from tests.bundle.exchanged_graphs import views
 from tests.bundles import tiny_graph
+from tests.error_codes import code_of
 
 
 def test_run_graph_exchanged_after_opening(folder: Path) -> None:

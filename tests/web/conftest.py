@@ -49,6 +49,12 @@ def _holds_document(value: Any) -> bool:
     return any(isinstance(one, Document) for item in items for one in (item if isinstance(item, tuple) else (item,)))
 
 
+@pytest.fixture(autouse=True)
+def quick_hashes(settings: Settings) -> None:
+    """The service's own hash is slow on purpose: a third of a second for each user."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 PASSWORD = "correct horse battery"
 
 

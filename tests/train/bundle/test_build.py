@@ -32,6 +32,7 @@ from boneage.train.run.predict import set_aside
 from boneage.train.run.processes import Job
 from boneage.train.run.run_folder import read_run_record
 from tests.bundles import tiny_bundle
+from tests.error_codes import code_of
 from tests.train.drawn_radiographs import TINY, draw_folder
 
 pytestmark = pytest.mark.filterwarnings(
@@ -81,12 +82,6 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(building, "run_jobs", run_jobs)
     return names
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(BoneageError) as caught:
-        act()
-    return caught.value.code
 
 
 def test_build_bundle_takes_archive(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

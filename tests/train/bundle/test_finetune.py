@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Band, Calibration, SexCalibration
 from boneage.bundle.check import check_bundle
 from boneage.bundle.stages import StageWeights
-from boneage.errors import BoneageError
 from boneage.hand.bones import BONES
 from boneage.hand.registration import Region
 from boneage.hand.views import ViewSpec
@@ -36,6 +34,7 @@ from boneage.train.run.age_tasks import AgeUnit
 from boneage.train.run.engine import Engine
 from boneage.train.run.run_folder import read_run_record
 from tests.bundles import tiny_bundle
+from tests.error_codes import code_of
 from tests.train.drawn_radiographs import draw_folder
 from tests.train.tuned_bundles import bone_recipe, bundle_of, random_network, recipe_of
 
@@ -82,12 +81,6 @@ def tuned(
         patch.setattr(tuning, "FEWEST_TO_CALIBRATE", 20)
         patch.setattr(tuning, "EMBEDDING_STATS_RADIOGRAPHS", 10)
         return finetune(bundle, radiographs, tmp_path_factory.mktemp("out") / "ours", OPTIONS, engine=CPU, quiet=True)
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(BoneageError) as caught:
-        act()
-    return caught.value.code
 
 
 def held_out(directory: Path) -> list[dict[str, str]]:

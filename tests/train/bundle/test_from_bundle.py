@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from boneage.bundle.bundle import Bundle
-from boneage.errors import BundleError
 from boneage.hand.bones import TILE_COLUMNS, cut_bones
 from boneage.hand.joints import JOINT_NAMES, Joints
 from boneage.hand.views import ViewSpec, measure_grey
@@ -30,6 +29,7 @@ from boneage.train.bundle.write import rewrite_bundle
 from boneage.train.networks import AgeNetwork
 from boneage.train.networks.residual import ResidualBlock
 from tests.bundles import tiny_bundle
+from tests.error_codes import code_of
 from tests.train.tuned_bundles import KINDS, RANGE, SPREAD, bone_recipe, bundle_of, random_network, recipe_of
 
 
@@ -42,12 +42,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def batch(count: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     views = torch.randn(count, 1, 64, 48, generator=torch.Generator().manual_seed(seed))
     return views, torch.eye(2)[torch.arange(count) % 2]
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(BundleError) as caught:
-        act()
-    return caught.value.code
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,16 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.errors import TableError
 from boneage.train.data.annotations import load_mask, read_key_points, read_masks
+from tests.error_codes import code_of
 
 HEADER = "id,middle_tip_x,middle_tip_y,thumb_tip_x,thumb_tip_y,capitate_x,capitate_y"
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(TableError) as caught:
-        act()
-    return caught.value.code
 
 
 def table(folder: Path, *lines: str) -> Path:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boneage.errors import BoneageError
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.splits import choose_radiographs
 from boneage.train.recipe import load_recipe
+from tests.error_codes import code_of
 from tests.train.drawn_targets import recipe_for
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(BoneageError) as caught:
-        act()
-    return caught.value.code
 
 
 def with_splits(radiographs: Sequence[LabelledRadiograph], splits: Sequence[str | None]) -> list[LabelledRadiograph]:

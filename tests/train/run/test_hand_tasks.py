@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boneage.errors import BoneageError
 from boneage.hand.registration import POINT_NAMES
 from boneage.hand.views import measure_grey
 from boneage.phantom import phantom_points
@@ -30,6 +29,7 @@ from boneage.train.run.hand_tasks import MaskTask, PointsTask, intersection_over
 from boneage.train.run.loop import TrainingResult
 from boneage.train.run.run_folder import write_checkpoint
 from boneage.train.run.weights import load_hand_run, load_run
+from tests.error_codes import code_of
 from tests.train.drawn_targets import EDGE, recipe_for
 
 pytestmark = pytest.mark.filterwarnings(
@@ -41,12 +41,6 @@ CPU = Engine(accelerator="cpu", devices=1)
 
 SIDE = 96
 """Longer side of the phantoms of `tests.train.conftest`, pixels; the other is 72."""
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(BoneageError) as caught:
-        act()
-    return caught.value.code
 
 
 def square(side: int, *, at: tuple[int, int] = (50, 50), shape: tuple[int, int] = (100, 120)) -> NDArray[np.uint8]:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from boneage.errors import BoneageError, RecipeError
+from boneage.errors import RecipeError
 from boneage.sex import Sex
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.data.splits import choose_radiographs
@@ -29,6 +28,7 @@ from boneage.train.run import loop
 from boneage.train.run.engine import Engine
 from boneage.train.run.run_folder import RunState
 from boneage.train.run.weights import load_run, new_network
+from tests.error_codes import code_of
 from tests.train.drawn_radiographs import TINY, draw_folder
 
 pytestmark = pytest.mark.filterwarnings(
@@ -63,12 +63,6 @@ def radiographs_of(table: Path) -> list[LabelledRadiograph]:
 
 def fit(recipe: Recipe, table: Path, folder: Path) -> RunState:
     return loop.train(recipe, radiographs_of(table), folder, engine=CPU, quiet=True).state
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(BoneageError) as caught:
-        act()
-    return caught.value.code
 
 
 def command(folder: Path, table: Path, *more: str) -> list[str]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
 
-from boneage.errors import BoneageError
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.recipe import Recipe, load_recipe
 from boneage.train.run import loop
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import TrainingResult
 from tests.bundles import tiny_bundle
+from tests.error_codes import code_of
 from tests.hand_graphs import picture_without_hand
 from tests.train.drawn_radiographs import draw_folder
 
@@ -25,12 +24,6 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 CPU = Engine(accelerator="cpu", devices=1)
-
-
-def code_of(act: Callable[[], object]) -> str:
-    with pytest.raises(BoneageError) as caught:
-        act()
-    return caught.value.code
 
 
 def fit(recipe: Recipe, radiographs: list[LabelledRadiograph], folder: Path) -> TrainingResult:

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from django.conf import global_settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, get_hasher
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
+from boneage.web import settings as service_settings
 from boneage.web.accounts import users
 from boneage.web.accounts.passwords import LEAST_LENGTH, context_words
 from boneage.web.models import User
@@ -117,11 +120,8 @@ def test_words_of_user_do_not_leak(anna: User) -> None:
 
 
 @pytest.mark.django_db
-def test_password_is_taken_as_typed(
-    settings: Settings, clinic: None, client: Client, make_user: Callable[..., User]
-) -> None:
+def test_password_is_taken_as_typed(clinic: None, client: Client, make_user: Callable[..., User]) -> None:
     """A password is taken exactly as typed."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     user = make_user(name="rhea")
     exact = "  Two spaces and \uff37ide " + "x" * 150
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
@@ -143,3 +143,11 @@ def test_password_fields_hide_input(clinic: None, log_in: Callable[..., Client],
         assert 'autocomplete="current-password"' in field or 'autocomplete="new-password"' in field
         assert "maxlength" not in field
         assert "onpaste" not in field
+
+
+def test_service_hashes_slowly(settings: Settings) -> None:
+    """The service has Django's slow hash, although all other tests of it have a quick one."""
+    settings.PASSWORD_HASHERS = getattr(service_settings, "PASSWORD_HASHERS", global_settings.PASSWORD_HASHERS)
+    hasher = get_hasher()
+    assert isinstance(hasher, PBKDF2PasswordHasher)
+    assert hasher.iterations >= 600_000

@@ -22,12 +22,6 @@ pytestmark = pytest.mark.django_db
 ACCOUNT, LOGIN, STEP = "/account/", "/account/login", "/account/login/second-factor"
 
 
-@pytest.fixture(autouse=True)
-def quick_hashes(settings: Settings) -> None:
-    """The usual hash is slow on purpose."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def rhea(clinic: None, make_user: Callable[..., User]) -> User:
     return make_user(name="rhea")

@@ -24,12 +24,6 @@ pytestmark = pytest.mark.django_db
 LoggedIn = Callable[..., Client]
 
 
-@pytest.fixture(autouse=True)
-def quick_hashes(settings: Settings) -> None:
-    """The usual hash is slow on purpose."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 def is_in(client: Client) -> bool:
     return client.get(reverse("account")).status_code == 200
 

@@ -36,7 +36,6 @@ def server() -> Iterator[Provider]:
 def provider(server: Provider, settings: Settings, clinic: None) -> Provider:
     """A provider without mistakes, which the service uses."""
     vars(server).update(vars(Provider(url=server.url)))
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.CONFIGURATION = replace(
         settings.CONFIGURATION,
         url="http://testserver",

@@ -22,12 +22,6 @@ LOCK, UNLOCK = "/account/lock", "/account/unlock"
 JSON = {"Accept": "application/json"}
 
 
-@pytest.fixture(autouse=True)
-def quick_hashes(settings: Settings) -> None:
-    """The usual hash is slow on purpose."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def reader(clinic: None, log_in: Callable[..., Client]) -> Client:
     return log_in()
