@@ -66,9 +66,8 @@ bench: .venv/.dev  ## latency of the whole walk by step, and cold start
 fuzz: .venv/.dev  ## 10,000 damaged files through read_radiograph
 	$(BIN)/python benchmarks/fuzz_radiograph.py --count 10000 --seed 0
 
-pictures: .venv/.dev  ## the pages' pictures in docs/images anew, from the browser tests
-	BONEAGE_SCREENSHOTS=out/screenshots $(BIN)/pytest -q tests/web/browser
-	$(BIN)/python tools/pictures.py out/screenshots
+pictures: .venv/.dev  ## the pages' pictures in docs/images, from a demonstration clinic in a real browser
+	$(BIN)/python tools/pictures.py
 
 tour: .venv/.dev  ## the animated tour of the pages in docs/images, with a reference plate in a real browser
 	$(BIN)/python tools/tour.py

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are no
 from tests.chromium import CHROMIUM
 from tests.web.browser.conftest import serve
 from tests.web.browser.drawn_radiographs import dicom
-from tests.web.browser.test_open import RESULT
+from tests.web.browser.steps import RESULT
 
 TOUR = Path(__file__).resolve().parents[1] / "docs" / "images" / "tour.webp"
 

@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.web.browser.conftest import ADMINISTRATOR, PASSWORD, Service, free_port, serve
 from tests.web.browser.looks import barriers, shoot
-from tests.web.browser.test_clinic import log_in
+from tests.web.browser.steps import log_in
 from tests.web.identity_provider import CLIENT_ID, CLIENT_SECRET, Provider, running_provider
 
 

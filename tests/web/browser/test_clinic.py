@@ -13,36 +13,16 @@ from playwright.sync_api import Browser, Page, expect
 
 from boneage.strict import to_plain
 from boneage.warnings_ import ResultWarning
-from tests.web.browser.conftest import ADMINISTRATOR, PASSWORD, Service
+from tests.web.browser.conftest import Service
 from tests.web.browser.drawn_radiographs import plate
 from tests.web.browser.looks import barriers, shoot
-from tests.web.browser.test_open import RESULT, choose_sex, drop
+from tests.web.browser.steps import RESULT, drop, log_in, submit
 from tests.web.conftest import CRITICAL, code_and_reason
 from tests.web.warned import WARNING_VALUES
 
-
-def log_in(page: Page, service: Service, name: str = ADMINISTRATOR, password: str = PASSWORD) -> None:
-    page.goto(f"{service.url}/account/login")
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password", exact=True).fill(password)
-    page.get_by_role("main").get_by_role("button", name="Log in").click()
-
-
-def submit(
-    page: Page, service: Service, radiograph: Path, *, reference: str, birth: str, study: str, sex: str = "F"
-) -> None:
-    page.goto(f"{service.url}/")
-    drop(page, radiograph)
-    choose_sex(page, sex)
-    row = page.locator("li.radiograph")
-    row.locator("summary").click()
-    row.locator("[name=reference]").fill(reference)
-    row.locator("[name=birth_date]").fill(birth)
-    row.locator("[name=study_date]").fill(study)
-    row.locator("[data-send]").click()
-    page.wait_for_url(RESULT)
-    expect(page.locator("#answer-title")).to_be_visible(timeout=60_000)
-    page.wait_for_load_state("networkidle")  # the last question of the waiting page may still be on its way
+FITS = """(place) => [...document.querySelectorAll(place + " .scroll")]
+  .every((one) => one.scrollWidth <= one.clientWidth)"""
+"""Whether all tables of a part of the page are shown without a scroll bar."""
 
 
 def test_pages_need_login(page: Page, clinic_service: Service) -> None:
@@ -132,6 +112,7 @@ def test_follow_up_of_child(page: Page, clinic_service: Service, tmp_path: Path)
     expect(page.locator("#radiographs tbody tr")).to_have_count(3)
     expect(page.locator("figure svg.plot")).to_have_count(2)
     expect(page.locator(".interval").first).to_contain_text("Gain:")
+    assert page.evaluate(FITS, "main")
     assert barriers(page) == []
     shoot(page, "follow-up", whole=True)
     enter_measurements(page)
@@ -150,6 +131,7 @@ def test_follow_up_of_child(page: Page, clinic_service: Service, tmp_path: Path)
     page.get_by_label("Determination").select_option("Any")
     page.get_by_role("button", name="SDS").click()
     expect(page.locator("th.col-sds")).to_have_attribute("aria-sort", "ascending")
+    assert page.evaluate(FITS, "#worklist")
     assert barriers(page) == []
     shoot(page, "worklist")
 

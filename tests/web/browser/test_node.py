@@ -16,7 +16,7 @@ from boneage.node.sender import send
 from tests.node.orthanc import free_port
 from tests.web.browser.conftest import Service, serve
 from tests.web.browser.looks import barriers, shoot
-from tests.web.browser.test_clinic import log_in
+from tests.web.browser.steps import log_in
 from tests.web.node.arrivals import HOSPITAL, configured, radiograph
 
 

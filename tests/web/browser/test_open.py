@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from pathlib import Path
@@ -13,37 +12,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.web.browser.conftest import Service
 from tests.web.browser.drawn_radiographs import broken, dicom, no_hand, plate
 from tests.web.browser.looks import barriers, shoot
-
-RESULT = re.compile(r"/assessments/[0-9a-f-]{36}/$")
-
-DROP = """([base64, name, place]) => {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const transfer = new DataTransfer();
-  transfer.items.add(new File([bytes], name, { type: "image/png" }));
-  for (const kind of ["dragenter", "dragover", "drop"]) {
-    document.querySelector(place).dispatchEvent(
-      new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: transfer }));
-  }
-}"""
-
-
-def drop(page: Page, radiograph: Path) -> None:
-    """Drop a file onto the page, as from a folder's window."""
-    page.evaluate(DROP, [base64.b64encode(radiograph.read_bytes()).decode(), radiograph.name, "[data-drop]"])
-
-
-def choose_sex(page: Page, sex: str, row: int = 0) -> None:
-    page.locator("li.radiograph").nth(row).locator(f"input[name=sex][value={sex}]").check(force=True)
-
-
-def assess(page: Page, service: Service, radiograph: Path, sex: str) -> None:
-    """A radiograph dropped on the first page leads to its result."""
-    page.goto(f"{service.url}/")
-    drop(page, radiograph)
-    choose_sex(page, sex)
-    page.locator("li.radiograph [data-send]").click()
-    page.wait_for_url(RESULT)
-    expect(page.locator("#answer-title, #rejected-title")).to_be_visible()
+from tests.web.browser.steps import RESULT, assess, choose_sex, drop
 
 
 def downloaded(page: Page, name: str) -> bytes:

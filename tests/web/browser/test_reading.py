@@ -11,8 +11,7 @@ from playwright.sync_api import Browser, Page, Response, expect
 from tests.web.browser.conftest import Service
 from tests.web.browser.drawn_radiographs import dicom
 from tests.web.browser.looks import barriers, shoot
-from tests.web.browser.test_clinic import log_in
-from tests.web.browser.test_open import RESULT
+from tests.web.browser.steps import RESULT, log_in
 
 GREATEST_PAGE_BYTES = 500_000
 """Weight of the page of a result without the radiograph itself."""
