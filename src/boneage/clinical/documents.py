@@ -267,6 +267,29 @@ def read_again(
     return replace(document, warnings=by_severity(warnings), **clinical_values(clinical_document(reading)))
 
 
+def with_critical_warning(document: AnyAssessment, warning: ResultWarning) -> AnyAssessment:
+    """Return a stored assessment with a further critical warning, which withholds difference, SDS and determination.
+
+    Args:
+        document: the assessment.
+        warning: a critical warning that does not follow from the radiograph.
+
+    Raises:
+        ClinicalError: the reference of the setting cannot be read.
+    """
+    reading = clinical_reading(
+        bone_age_estimate(document),
+        sex=Sex(document.sex),
+        age=chronological_age(document.chronological_age),
+        reference=reference_of(document.reference),
+        is_meaningless=document.is_meaningless,
+        has_critical_warning=True,
+        carpal_limits=carpal_limits(document),
+    )
+    warnings = by_severity((warning.document(), *document.warnings))
+    return replace(document, warnings=warnings, **clinical_values(clinical_document(reading)))
+
+
 def _current(warning: WarningDocument, age: ChronologicalAge | None) -> Iterator[WarningDocument]:
     """Yield a warning, that of another age in the file by the age as it now is and only if they still differ."""
     if warning.code != WarningCode.AGE_DIFFERS_FROM_FILE:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NoReturn
 
@@ -19,11 +19,11 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from boneage.clinical.ages import AgePrecision, ChronologicalAge
-from boneage.clinical.documents import read_again
+from boneage.clinical.documents import read_again, with_critical_warning
 from boneage.files import sha256_of
 from boneage.severity import Severity
 from boneage.sex import BOTH_SEXES
-from boneage.warnings_ import ResultWarning, WarningCode, by_severity
+from boneage.warnings_ import ResultWarning, WarningCode
 from boneage.web.chronological_age import age_of_columns
 from boneage.web.configuration import Configuration
 from boneage.web.departments import LONGEST_NAME, NO_DEPARTMENT
@@ -403,8 +403,8 @@ class Assessment(models.Model):
         stored = self._stored_readings
         if not self.same_radiograph_elsewhere:
             return stored
-        warning = ResultWarning.of(WarningCode.SAME_RADIOGRAPH_OTHER_PATIENT).document()
-        return tuple(replace(one, warnings=by_severity((warning, *one.warnings))) for one in stored)
+        warning = ResultWarning.of(WarningCode.SAME_RADIOGRAPH_OTHER_PATIENT)
+        return tuple(with_critical_warning(one, warning) for one in stored)
 
     @property
     def _stored_readings(self) -> tuple[StoredResult, ...]:

@@ -47,7 +47,10 @@ def warned() -> set[str]:
     """Return the references of the patients whose results have the warning."""
     every = Assessment.objects.select_related("case")
     rows = [one for one in every if CODE in [warning.code for warning in one.finished.warnings]]
-    assert all(one.severity == "critical" and one.is_void for one in rows)
+    for one in rows:
+        assert one.severity == "critical" and one.is_void
+        assert (one.sds, one.determination, one.determination_reason) == (None, "", "critical_warning")
+        assert one.finished.sds is None and one.finished.difference is None
     return {one.case.reference for one in rows if one.case is not None}
 
 
@@ -55,6 +58,7 @@ def test_both_patients_are_warned(made: Callable[..., Assessment], log_in: Calla
     """The second one warns, and so does the first one from then on, on every page."""
     first = made("A")
     assert warned() == set()
+    assert first.sds is not None
     made("B")
     assert warned() == {"A", "B"}
     client = log_in(Role.READER)
@@ -78,6 +82,8 @@ def test_estimate_needs_a_second_click(made: Callable[..., Assessment], make_use
     with pytest.raises(DecisionError) as caught:
         decide(second, DecisionInput(Verdict.ACCEPTED), make_user())
     assert caught.value.code == "critical_unconfirmed"
+    decide(second, DecisionInput(Verdict.ACCEPTED, confirms_critical=True), make_user(Role.REVIEWER))
+    assert second.sds is not None  # a physician has decided on it
 
 
 def test_move_to_the_right_patient_ends_it(made: Callable[..., Assessment], make_user: Callable[..., User]) -> None:
