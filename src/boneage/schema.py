@@ -106,7 +106,7 @@ class FactsDocument(Document):
     sex: SexCode | None
     """Sex of the patient."""
     study_date: date | None
-    """Date of the study."""
+    """Date of the study; in the service, the one that was entered counts."""
     modality: str | None
     """DICOM Modality."""
 

@@ -348,6 +348,6 @@ AnyWarning = TypeVar("AnyWarning", ResultWarning, WarningDocument)
 
 
 def by_severity(warnings: Iterable[AnyWarning]) -> tuple[AnyWarning, ...]:
-    """Sort warnings by falling severity, and those of equal severity in the order of `WarningCode`."""
-    order = [code.value for code in WarningCode]
-    return tuple(sorted(warnings, key=lambda warning: (-warning.severity.rank, order.index(warning.code))))
+    """Sort warnings by falling severity, and those of equal severity in the order of `WarningCode`, others last."""
+    order = {code.value: number for number, code in enumerate(WarningCode)}
+    return tuple(sorted(warnings, key=lambda one: (-one.severity.rank, order.get(one.code, len(order)))))

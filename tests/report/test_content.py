@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
@@ -16,14 +17,17 @@ import pytest
 
 from boneage.assessment import Assessment
 from boneage.bundle.bundle import Bundle
+from boneage.clinical.ages import exact_age
+from boneage.clinical.documents import read_again
 from boneage.clinical.intended_use import INTENDED_USE, Contraindication
 from boneage.clinical.sds import WithheldReason
 from boneage.composition import assess
 from boneage.report.comparison import Decided
 from boneage.report.content import NO_SDS, ReportContent, bone_rows, intended_use, report_content
+from boneage.report.numbers import result_numbers
 from boneage.report.page import page
 from boneage.report.report import CSV_COLUMNS, csv_rows, csv_settings, json_text, report_text, text
-from boneage.schema import BoneDocument, NearestPlatesDocument, PlateDocument
+from boneage.schema import AssessmentDocument, BoneDocument, NearestPlatesDocument, PlateDocument
 from boneage.sex import Sex
 from boneage.words import languages, use_language
 from tests.bundles import tiny_bundle
@@ -151,7 +155,37 @@ def test_correction_has_its_own_sds() -> None:
     assert corrected.sds.startswith("SDS +2.")
     assert corrected.sds.endswith(": advanced")
     assert corrected.estimate == "Estimated bone age: 7 years 10 months (94.0 months)"
-    assert "Likely range" not in corrected.report_text[1]
+    of_estimate = (corrected.likely_range, corrected.consensus_range, corrected.wide_range, corrected.error)
+    assert of_estimate == ("", "", "", "")
+    assert corrected.likely_range not in corrected.answer
+    assert accepted.likely_range in accepted.answer
+
+
+def test_near_maturity_is_a_warning_of_the_bone_age_that_counts() -> None:
+    """A correction below it takes the warning away, and one up to it brings the warning."""
+    near, far = (assessment_document(months, chronological_months=150.0) for months in (190.0, 150.0))
+    near = read_again(near, exact_age(150.0))
+
+    def warned(document: AssessmentDocument, decided: Decided | None = None) -> bool:
+        content = report_content(document, decided)
+        sentences = [sentence for group in content.warnings for sentence in group.sentences]
+        return any("at or near skeletal maturity" in sentence for sentence in sentences)
+
+    assert warned(near)
+    assert warned(near, Decided(190.0, is_corrected=False))
+    assert not warned(near, Decided(150.0, is_corrected=True))
+    assert not warned(far)
+    assert warned(far, Decided(190.0, is_corrected=True))
+
+
+def test_differences_have_no_negative_zero() -> None:
+    """A difference of some hundredths of a month is 0, not -0."""
+    document = assessment_document(90.0, chronological_months=90.003)
+    assert document.difference is not None and document.difference.months is not None
+    assert math.copysign(1, document.difference.months) == 1
+    slightly = assessment_document(90.0, chronological_months=90.03)
+    (number,) = [one for one in result_numbers(slightly, slightly, None) if one.code == "BAMINUSCA"]
+    assert math.copysign(1, number.value) == 1
 
 
 def test_most_probable_plates_in_words() -> None:

@@ -121,7 +121,7 @@ def _with_two_decimals(value: Any) -> Any:
         case list():
             return [_with_two_decimals(one) for one in value]
         case float():
-            return round(value, 2)
+            return round(value, 2) + 0.0  # without a negative zero
         case _:
             return value
 
@@ -232,6 +232,19 @@ def counted_reading(
     return clinical_document(reading)
 
 
+def counted_warnings(document: AssessmentDocument, counted: ClinicalDocument) -> tuple[WarningDocument, ...]:
+    """Return the warnings beside the bone age that counts: near maturity is that of a corrected bone age, too.
+
+    Args:
+        document: the assessment.
+        counted: clinical reading of the bone age that counts (`counted_reading`).
+    """
+    warnings = [one for one in document.warnings if one.code != WarningCode.NEAR_MATURITY]
+    if counted.near_maturity is not None and counted.near_maturity.is_near:
+        warnings.append(ResultWarning.of(WarningCode.NEAR_MATURITY).document())
+    return by_severity(warnings)
+
+
 def read_again(
     document: AnyAssessment,
     age: ChronologicalAge | None,
@@ -260,11 +273,15 @@ def read_again(
         is_meaningless=document.is_meaningless,
         has_critical_warning=highest_severity(one.severity for one in kept) is Severity.CRITICAL,
         carpal_limits=carpal_limits(document),
-        sex_is_known=all(one.code != ClinicalWarningCode.SEX_UNKNOWN.value for one in document.warnings),
+        sex_is_known=_sex_is_known(document),
     )
     warnings = [one for warning in kept for one in _current(warning, age)]
     warnings += [warning.document() for warning in result_warnings(reading)]
     return replace(document, warnings=by_severity(warnings), **clinical_values(clinical_document(reading)))
+
+
+def _sex_is_known(document: AssessmentDocument) -> bool:
+    return all(one.code != ClinicalWarningCode.SEX_UNKNOWN.value for one in document.warnings)
 
 
 def with_critical_warning(document: AnyAssessment, warning: ResultWarning) -> AnyAssessment:
@@ -285,6 +302,7 @@ def with_critical_warning(document: AnyAssessment, warning: ResultWarning) -> An
         is_meaningless=document.is_meaningless,
         has_critical_warning=True,
         carpal_limits=carpal_limits(document),
+        sex_is_known=_sex_is_known(document),
     )
     warnings = by_severity((warning.document(), *document.warnings))
     return replace(document, warnings=warnings, **clinical_values(clinical_document(reading)))

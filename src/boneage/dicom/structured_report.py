@@ -20,6 +20,7 @@ from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
 
 from boneage import words
+from boneage.clinical.documents import counted_warnings
 from boneage.clinical.intended_use import METHOD
 from boneage.dicom import codes
 from boneage.dicom.identity import (
@@ -311,7 +312,7 @@ def _texts(
         for bone in document.bones:
             if bone.unreadable is not None:
                 yield codes.UNREADABLE_BONE, f"{words.bone(bone.name)}: {words.unreadable(bone.unreadable)}"
-        for warning in document.warnings:
+        for warning in counted_warnings(document, clinical):
             yield codes.WARNING, f"{warning.severity}: {warning.message}"
         if decided is None:
             yield codes.COMMENT, f"Automatic estimate ({METHOD}), not verified by a physician. {document.notice}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -68,16 +68,17 @@ def both_sexes_content(
     """
     documents = (girls, boys)
     contents = tuple(report_content(one) for one in documents)
+    is_void = all(one.is_void for one in contents)
     shared = (contents[0].chronological_age, contents[0].sds)
     warnings = {one.message: one for document in documents for one in document.warnings}
     groups = words.warning_groups(by_severity(list(warnings.values())))
     return BothSexesContent(
         title=contents[0].title,
-        explanation=explanation(),
+        explanation=_explanation(decided),
         readings=tuple(_reading(*pair, shared) for pair in zip(documents, contents, strict=True)),
         chronological_age=shared[0],
         no_sds=shared[1],
-        is_void=all(one.is_void for one in contents),
+        is_void=is_void,
         warnings=groups,
         facts=contents[0].facts,
         notice=contents[0].notice,
@@ -86,8 +87,8 @@ def both_sexes_content(
             technique(girls, _method(decided)),
             words.sentences(
                 *([gettext("Bone age: %(age)s") % {"age": words.age(decided.age_months)}] if decided else []),
-                *(sentence for one in zip(documents, contents, strict=True) for sentence in _estimate(*one)),
-                critical_sentences(groups),
+                *_estimates(documents, contents, is_decided=decided is not None),
+                critical_sentences(groups) if is_void and decided is None else "",
             ),
             words.sentences(*shared),
             gettext("Comparison: no earlier radiograph was compared."),
@@ -115,8 +116,13 @@ def content_of(assessed: Assessed, earlier: SerialReading | None = None) -> Repo
     return report_content(assessed.document(), earlier=earlier)
 
 
-def explanation() -> str:
+def _explanation(decided: Decided | None) -> str:
     """Return the meaning of two readings of one radiograph."""
+    if decided is not None:
+        return gettext(
+            "The radiograph was read by female and by male standards. The bone age that counts is the physician's,"
+            " and there is no SDS."
+        )
     return gettext(
         "The radiograph was read by female and by male standards. Neither reading counts until a physician has"
         " decided, and there is no SDS."
@@ -140,9 +146,18 @@ def _method(decided: Decided | None) -> str:
     return gettext("Method: %(method)s, automatic estimates for both sexes (%(bundle)s), decided by a physician")
 
 
-def _estimate(document: AssessmentDocument, content: ReportContent) -> tuple[str, str]:
-    """Return the sentences on one reading: bone age, and likely range."""
-    age = {"age": gettext("no bone age") if content.is_void else content.age}
-    if document.sex == "F":
-        return gettext("Female standards: %(age)s") % age, content.likely_range
-    return gettext("Male standards: %(age)s") % age, content.likely_range
+def _estimates(
+    documents: Sequence[AssessmentDocument], contents: Sequence[ReportContent], *, is_decided: bool
+) -> Iterator[str]:
+    """Yield the sentences on both readings: bone age and likely range, or why the bone age must not be used.
+
+    A reading that must not be used is left out once a physician has decided.
+    """
+    is_void = all(one.is_void for one in contents)  # then the reason stands behind both
+    for document, content in zip(documents, contents, strict=True):
+        if content.is_void and is_decided:
+            continue
+        text = gettext("Female standards: %(age)s") if document.sex == "F" else gettext("Male standards: %(age)s")
+        yield text % {"age": gettext("no bone age") if content.is_void else content.age}
+        yield content.likely_range
+        yield critical_sentences(content.warnings) if content.is_void and not is_void else ""

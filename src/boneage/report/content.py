@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from boneage import words
 from boneage.clinical.change import SerialReading
-from boneage.clinical.documents import chronological_age, counted_reading
+from boneage.clinical.documents import chronological_age, counted_reading, counted_warnings
 from boneage.clinical.references import Reference
 from boneage.clinical.sds import INTERVAL_PERCENT
 from boneage.report.comparison import Decided, comparison, counted_months, serial_reading
@@ -156,9 +156,10 @@ def report_content(
     months_old = counted_months(document, decided)
     clinical = clinical_of(document, decided)
     stamp = words.stamp(document.warnings, is_meaningless=document.is_meaningless) if is_void else ""
-    likely = "" if is_unusable else _likely_range(document)
-    groups = words.warning_groups(document.warnings)
-    is_phantom = words.is_phantom(document.warnings)
+    of_estimate = not is_unusable and not (decided is not None and decided.is_corrected)
+    likely = _likely_range(document) if of_estimate else ""
+    groups = words.warning_groups(counted_warnings(document, clinical))
+    is_phantom = words.is_phantom(document.warnings) and decided is None
     age_line = "" if is_phantom else _age_line(clinical)
     sds = "" if is_phantom else sds_sentence(clinical)
     compared = "" if earlier is None or is_void else comparison(earlier, serial_reading(document, decided))
@@ -169,9 +170,9 @@ def report_content(
         is_void=is_void,
         stamp=stamp,
         likely_range=likely,
-        consensus_range="" if is_unusable else _consensus_range(document),
-        wide_range="" if is_unusable else _wide_range(document),
-        error="" if is_unusable else _error(document),
+        consensus_range=_consensus_range(document) if of_estimate else "",
+        wide_range=_wide_range(document) if of_estimate else "",
+        error=_error(document) if of_estimate else "",
         estimate=_estimate(document, decided, is_unusable),
         chronological_age=age_line,
         difference="" if is_void else difference_sentence(clinical),
@@ -182,7 +183,7 @@ def report_content(
         warnings=groups,
         regions=() if is_unusable else tuple(_regions(document)),
         bones=() if is_unusable else tuple(_bones(document)),
-        plates="" if is_unusable else plates_sentence(document),
+        plates=plates_sentence(document) if of_estimate else "",
         facts=tuple(fact_rows(document)),
         notice=notice(),
         intended_use=intended_use(),
@@ -192,7 +193,7 @@ def report_content(
                 gettext("No bone age is reported")
                 if is_void
                 else gettext("Bone age: %(age)s") % {"age": words.age(months_old)},
-                likely if decided is None or not decided.is_corrected else "",
+                likely,
                 critical_sentences(groups) if is_void else "",
             ),
             words.sentences(age_line, sds, _reference_line(clinical)),

@@ -68,6 +68,6 @@ def result_numbers(
     if age is not None and age.completed_months is not None:
         yield Number("CA", round(age.months, 1), "mo")
     if clinical.difference is not None and clinical.difference.months is not None:
-        yield Number("BAMINUSCA", round(clinical.difference.months, 1), "mo")
+        yield Number("BAMINUSCA", round(clinical.difference.months, 1) + 0.0, "mo")
     if clinical.sds is not None:
         yield Number("SDS", round(clinical.sds, 2), "1")

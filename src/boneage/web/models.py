@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NoReturn
 
@@ -398,13 +398,20 @@ class Assessment(models.Model):
     @property
     def readings(self) -> tuple[StoredResult, ...]:
         """The results, typed: one, or those for girls and for boys if the sex is `BOTH`; none unless the assessment is
-        done. They have a warning if another patient has the same radiograph.
+        done. They have the date of the radiograph that was entered, if one was, and a warning if another patient has
+        the same radiograph.
         """
-        stored = self._stored_readings
+        stored = tuple(map(self._dated, self._stored_readings))
         if not self.same_radiograph_elsewhere:
             return stored
         warning = ResultWarning.of(WarningCode.SAME_RADIOGRAPH_OTHER_PATIENT)
         return tuple(with_critical_warning(one, warning) for one in stored)
+
+    def _dated(self, reading: StoredResult) -> StoredResult:
+        """Return a reading with the date of the radiograph that counts, which the file need not state."""
+        if self.study_date is None or self.study_date == reading.facts.study_date:
+            return reading
+        return replace(reading, facts=replace(reading.facts, study_date=self.study_date))
 
     @property
     def _stored_readings(self) -> tuple[StoredResult, ...]:
@@ -432,13 +439,24 @@ class Assessment(models.Model):
         return stored
 
     def take_age(self, months: float) -> list[str]:
-        """Set the chronological age at the study, exact to the day, and read the results by it. Return the names of the
-        columns for `save`.
+        """Set the chronological age at the study, exact to the day, and read the results by it. A critical warning that
+        arises withdraws the decision. Return the names of the columns for `save`.
         """
+        was_critical = self.severity == Severity.CRITICAL
         self.chronological_age_months = months
         self.chronological_age_precision = AgePrecision.DAYS.value
         self.result = stored_value([read_again(reading, self.chronological_age) for reading in self._stored_readings])
-        return ["chronological_age_months", "chronological_age_precision", "result", *self.derive()]
+        columns = ["chronological_age_months", "chronological_age_precision", "result", *self.derive()]
+        if self.severity == Severity.CRITICAL and not was_critical:
+            columns += self.withdraw_decision()
+        return columns
+
+    def withdraw_decision(self) -> list[str]:
+        """Make the assessment undecided again, since the decision did not know of a critical warning. `decisions`
+        remain. Return the names of the columns for `save`.
+        """
+        self.decision, self.decided_months = "", None
+        return ["decision", "decided_months", *self.derive()]
 
     def derive(self) -> list[str]:
         """Set the columns that are derived from result and decision, and return their names for `save`."""

@@ -101,6 +101,11 @@ def narrow_range(bounds: tuple[float, float] | None) -> str:
     return gettext("80 %% prediction interval: %(ages)s") % {"ages": words.ages_between(bounds)} if bounds else ""
 
 
+def narrow_range_above(lowest_months: float) -> str:
+    """Return the 80 % prediction interval in words near skeletal maturity, where it is open above."""
+    return gettext("80 %% prediction interval: %(age)s and above") % {"age": words.age(lowest_months)}
+
+
 def moment(when: datetime | None) -> str:
     """Return date and time in the service's time zone, with its offset; empty for None."""
     return "" if when is None else words.moment(timezone.localtime(when))

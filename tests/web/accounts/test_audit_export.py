@@ -75,12 +75,12 @@ class Server:
                 continue
             with self._context.wrap_socket(connected, server_side=True) if self._context else connected as channel:
                 data = b"".join(iter(lambda: channel.recv(65536), b""))
+                while data:  # before the client sees the end, since the test looks at the messages then
+                    length, _, rest = data.partition(b" ")
+                    self.messages.append(rest[: int(length)])
+                    data = rest[int(length) :]
                 if isinstance(channel, ssl.SSLSocket):
                     channel.unwrap()
-            while data:
-                length, _, rest = data.partition(b" ")
-                self.messages.append(rest[: int(length)])
-                data = rest[int(length) :]
 
     def close(self) -> None:
         self._listener.close()

@@ -22,7 +22,7 @@ from tests.web.warned import WARNING_VALUES
 
 FITS = """(place) => [...document.querySelectorAll(place + " .scroll")]
   .every((one) => one.scrollWidth <= one.clientWidth)"""
-"""Whether all tables of a part of the page are shown without a scroll bar."""
+"""True if all tables of a part of the page are shown without a scroll bar."""
 
 
 def test_pages_need_login(page: Page, clinic_service: Service) -> None:

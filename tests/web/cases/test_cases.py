@@ -11,7 +11,9 @@ from django.http import Http404
 
 from boneage.clinical.ages import calendar_months
 from boneage.web.cases.cases import Belongings, belongings, change_birth_date, delete_case
+from boneage.web.cases.decisions import DecisionInput, decide
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, PictureKind, Role, State, User, Verdict
+from tests.web.conftest import answer_of_phantom
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
 
@@ -85,3 +87,33 @@ def test_change_birth_date_rejects_impossible_date(
     child.refresh_from_db()
     assert child.birth_date == date(2015, 1, 1)
     assert not AuditEvent.objects.exists()
+
+
+def test_birth_date_that_was_entered_reaches_radiographs_without_one(
+    child: Case, done_assessment: Callable[..., Assessment], make_user: Callable[..., User]
+) -> None:
+    """The same date again gives it to a radiograph that came without one."""
+    late = done_assessment(case=child, study_date=date(2023, 1, 1), answer=answer_of_phantom(chronological=None))
+    assert late.sds is None
+    change_birth_date(child, date(2015, 1, 1), make_user(Role.REVIEWER))
+    late.refresh_from_db()
+    assert late.birth_date == child.birth_date
+    assert late.chronological_age_months == 96.0
+    assert late.sds is not None
+
+
+def test_critical_warning_by_another_birth_date_withdraws_decision(
+    child: Case, done_assessment: Callable[..., Assessment], make_user: Callable[..., User]
+) -> None:
+    """A child under two years has no bone age by the hand, whoever accepted it when the child was thought older."""
+    user = make_user(Role.REVIEWER)
+    one = done_assessment(case=child, study_date=date(2023, 1, 1), birth_date=child.birth_date)
+    decide(one, DecisionInput(Verdict.ACCEPTED), user)
+    change_birth_date(child, date(2021, 6, 1), user)
+    one.refresh_from_db()
+    assert (one.decision, one.decided_months, one.is_void, one.sds) == ("", None, True, None)
+    assert one.decisions.count() == 1
+    assert AuditEvent.objects.filter(action="decision_withdrawn", object_id=str(one.pk)).count() == 1
+    change_birth_date(child, date(2015, 1, 1), user)
+    one.refresh_from_db()
+    assert (one.decision, one.is_void) == ("", False)

@@ -147,3 +147,15 @@ def test_corrections_need_clinic(open_mode: None, done_assessment: MakeAssessmen
     assessment = done_assessment()
     assert client.post(address(assessment, "again"), {"sex": "M"}).status_code == 404
     assert client.post(address(assessment, "move"), {"reference": "P1"}).status_code == 404
+
+
+def test_move_gives_birth_date_to_the_whole_case(child: Case, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """A case without a date of birth takes that of the radiograph, and its other radiographs do, too."""
+    other = Case.objects.create(reference="P2", sex="F")
+    answer = answer_of_phantom(94.0, chronological=None)
+    without = done_assessment(answer, case=other, study_date=date(2022, 1, 1), radiograph_sha256="1" * 64)
+    moved = done_assessment(case=child, birth_date=date(2014, 1, 1), study_date=date(2023, 1, 1))
+    assert log_in().post(address(moved, "move"), {"reference": "P2"}).status_code == 302
+    without.refresh_from_db()
+    assert (without.birth_date, without.chronological_age_months) == (date(2014, 1, 1), 96.0)
+    assert without.sds is not None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 
 import pytest
+from django.test import Client
 
 from boneage.web.cases.earlier import earlier_of
-from boneage.web.models import Assessment, Case
+from boneage.web.models import Assessment, Case, Role
 from boneage.web.report.content import content_of
-from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
+from boneage.web.report.messages import fhir_of
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with, with_result
 
 pytestmark = pytest.mark.django_db
 
@@ -39,3 +42,30 @@ def test_earlier_without_case(open_mode: None, done_assessment: MakeAssessment) 
     """A radiograph of no case has none."""
     done_assessment()
     assert earlier_of(done_assessment()) is None
+
+
+def test_date_that_was_entered_counts(
+    clinic: None, done_assessment: MakeAssessment, log_in: Callable[..., Client]
+) -> None:
+    """All outputs compare by the date of the radiograph that was entered, whatever the files say."""
+    case = Case.objects.create(reference="P1", sex="F", birth_date=date(2014, 1, 1))
+
+    def made(months: float, chronological: float, entered: date, in_file: date) -> Assessment:
+        answer = answer_of_phantom(months, chronological=chronological)
+        facts = replace(answer.results[0].facts, study_date=in_file)
+        answer = with_result(answer, facts=facts)
+        return done_assessment(answer, case=case, study_date=entered, radiograph_sha256=f"{months:064}")
+
+    made(94.0, 96.0, date(2022, 1, 1), date(2022, 1, 1))
+    later = made(120.0, 120.0, date(2024, 1, 1), date(2020, 1, 1))
+    assert later.finished.facts.study_date == date(2024, 1, 1)
+    assert "in 24.0 months" in content_of(later).report_text[3]
+    client = log_in(Role.REVIEWER)
+    for page in ("", "report/", "report.pdf"):
+        assert client.get(f"/assessments/{later.pk}/{page}").status_code == 200
+    (observation,) = [
+        entry["resource"]
+        for entry in fhir_of(later, "R4B")["entry"]
+        if entry["resource"]["resourceType"] == "Observation"
+    ]
+    assert observation["effectiveDateTime"] == "2024-01-01"

@@ -20,7 +20,8 @@ from boneage.web.cases import retention
 from boneage.web.cases.cases import delete_case
 from boneage.web.cases.corrections import move
 from boneage.web.cases.decisions import DecisionError, DecisionInput, decide
-from boneage.web.models import Assessment, Case, Role, User, Verdict
+from boneage.web.cases.exports import last_decision
+from boneage.web.models import Assessment, AuditEvent, Case, Role, User, Verdict
 from boneage.web.queue.work import pixels_sha256
 from tests.radiograph_files import dicom_dataset, dicom_file, drawn_radiograph
 from tests.web.conftest import answer_of_phantom
@@ -84,6 +85,24 @@ def test_estimate_needs_a_second_click(made: Callable[..., Assessment], make_use
     assert caught.value.code == "critical_unconfirmed"
     decide(second, DecisionInput(Verdict.ACCEPTED, confirms_critical=True), make_user(Role.REVIEWER))
     assert second.sds is not None  # a physician has decided on it
+
+
+def test_decision_before_the_warning_is_withdrawn(
+    made: Callable[..., Assessment], make_user: Callable[..., User]
+) -> None:
+    """Who accepted the first one did not know of the second. A decision after the warning remains."""
+    first, user = made("A"), make_user(Role.REVIEWER)
+    decide(first, DecisionInput(Verdict.ACCEPTED), user)
+    second = made("B")
+    first.refresh_from_db()
+    assert (first.decision, first.decided_months, last_decision(first)) == ("", None, None)
+    assert first.decisions.count() == 1
+    assert AuditEvent.objects.get(action="decision_withdrawn").object_id == str(first.pk)
+    decide(first, DecisionInput(Verdict.ACCEPTED, confirms_critical=True), user)
+    made("C")
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.decision, second.decision) == (Verdict.ACCEPTED, "")
 
 
 def test_move_to_the_right_patient_ends_it(made: Callable[..., Assessment], make_user: Callable[..., User]) -> None:

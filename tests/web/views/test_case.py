@@ -260,3 +260,32 @@ def test_adult_height_by_sex(clinic: None, log_in: Callable[..., Client]) -> Non
     assert "The chronological age is unknown" in text
     unknown = Case.objects.create(reference="P-2", sex=BOTH)
     assert "there is none for an unknown or other sex" in client.get(f"/cases/{unknown.pk}/").content.decode()
+
+
+def test_case_page_leaves_intervals_open_near_maturity(
+    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
+) -> None:
+    """Near skeletal maturity no interval has an upper bound, as in the report."""
+    answer = with_result(answer_of_phantom(190.0, chronological=160.0))
+    done_assessment(case=child, answer=answer, radiograph_sha256="1" * 64)
+    text = log_in(Role.REVIEWER).get(f"/cases/{child.pk}/").content.decode()
+    assert "80 % prediction interval: 14 years 10 months and above" in text
+    assert "95 % prediction interval:" not in text
+
+
+def test_case_page_orders_by_date(
+    clinic: None, log_in: Callable[..., Client], child: Case, done_assessment: Callable[..., Assessment]
+) -> None:
+    """Radiographs without an age stand in the order of their dates, not of their submission."""
+    later, first = (
+        done_assessment(
+            case=child,
+            study_date=date(year, 1, 1),
+            radiograph_sha256=str(year) * 16,
+            answer=answer_of_phantom(94.0, chronological=None),
+        )
+        for year in (2024, 2022)
+    )
+    text = log_in(Role.REVIEWER).get(f"/cases/{child.pk}/").content.decode()
+    places = [text.index(f"/assessments/{radiograph.pk}/thumbnail.jpg") for radiograph in (first, later)]
+    assert places == sorted(places)

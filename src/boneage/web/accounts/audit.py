@@ -32,6 +32,7 @@ class Action(StrEnum):
     SUBMIT = "submit"
     VIEW = "view"
     DECIDE = "decide"
+    DECISION_WITHDRAWN = "decision_withdrawn"
     SUPERSEDED = "superseded"
     CASE_CHANGED = "case_changed"
     RECEIVE = "receive"
@@ -56,6 +57,7 @@ TITLES = {
     Action.SUBMIT: _("Submitted a radiograph"),
     Action.VIEW: _("Viewed"),
     Action.DECIDE: _("Accepted or corrected"),
+    Action.DECISION_WITHDRAWN: _("Decision withdrawn by a critical warning"),
     Action.SUPERSEDED: _("Assessed again with corrected data"),
     Action.CASE_CHANGED: _("Changed a case"),
     Action.RECEIVE: _("Received from a PACS"),

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from boneage.clinical.ages import calendar_months
-from boneage.web.accounts.audit import Action, record
-from boneage.web.models import FINAL, Assessment, Case, Decision, Measurements, Picture, User
+from boneage.web.accounts.audit import SYSTEM, Action, record
+from boneage.web.models import FINAL, Assessment, Case, Decision, Measurements, Picture, State, User
 from boneage.web.queue import jobs
 
 
@@ -64,19 +64,38 @@ def change_birth_date(case: Case, birth_date: date, user: User) -> None:
     """
     jobs.locked(Assessment.objects.filter(case=case))
     current = _locked(case)
-    if current.birth_date == birth_date:
+    radiographs = Assessment.objects.filter(case=current)
+    if current.birth_date == birth_date and not radiographs.exclude(birth_date=birth_date).exists():
         return
-    radiographs = list(Assessment.objects.select_for_update().filter(case=current))
-    if any(radiograph.state not in FINAL for radiograph in radiographs):
+    if radiographs.exclude(state__in=FINAL).exists():
         raise ValidationError(gettext("A radiograph of this child is being assessed. Try again in a moment."))
-    dated = [(radiograph, radiograph.study_date) for radiograph in radiographs if radiograph.study_date is not None]
+    changed = give_birth_date(current, birth_date)
+    Case.objects.filter(pk=current.pk).update(birth_date=birth_date, changed_at=timezone.now())
+    record(user, Action.CASE_CHANGED, current, changed="birth_date", assessments=changed)
+
+
+def give_birth_date(case: Case, birth_date: date) -> int:
+    """Give the radiographs of a case its date of birth, and the age that follows where the study date is known.
+
+    A radiograph that is being assessed keeps its own, since its answer will hold the age that follows from it.
+
+    Returns:
+        Number of radiographs that have another age now.
+
+    Raises:
+        ValidationError: a radiograph was taken before that day.
+    """
+    others = Assessment.objects.select_for_update().filter(case=case).exclude(birth_date=birth_date)
+    dated = [(one, one.study_date) for one in others.filter(state__in=FINAL) if one.study_date is not None]
     if any(study_date < birth_date for _, study_date in dated):
         raise ValidationError(gettext("A radiograph of this child was taken before this date."))
-    Assessment.objects.filter(case=current).update(birth_date=birth_date)
+    others.exclude(state=State.RUNNING).update(birth_date=birth_date)
     for radiograph, study_date in dated:
+        was_decided = radiograph.decision != ""
         radiograph.save(update_fields=radiograph.take_age(calendar_months(birth_date, study_date)))
-    Case.objects.filter(pk=current.pk).update(birth_date=birth_date, changed_at=timezone.now())
-    record(user, Action.CASE_CHANGED, current, changed="birth_date", assessments=len(dated))
+        if was_decided and not radiograph.decision:
+            record(SYSTEM, Action.DECISION_WITHDRAWN, radiograph)
+    return len(dated)
 
 
 @transaction.atomic

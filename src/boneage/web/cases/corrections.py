@@ -12,7 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
 from boneage.clinical.ages import calendar_months
-from boneage.web.accounts.audit import Action, record
+from boneage.web.accounts.audit import SYSTEM, Action, record
+from boneage.web.cases.cases import give_birth_date
 from boneage.web.cases.forms import LONGEST_REFERENCE, composed_reference
 from boneage.web.models import BOTH, Assessment, Case, PictureKind, Role, User, configuration
 from boneage.web.queue import jobs, same_radiograph
@@ -114,7 +115,7 @@ def move(assessment: Assessment, reference: str, user: User) -> Case:
     """Move a radiograph to the case with a reference in its department, which is created if there is none.
 
     The radiograph takes the date of birth of that case, and with it the chronological age. A case without a date of
-    birth takes that of the radiograph.
+    birth takes that of the radiograph, and so do its other radiographs.
 
     Raises:
         Http404: it was deleted meanwhile.
@@ -132,10 +133,14 @@ def move(assessment: Assessment, reference: str, user: User) -> Case:
         raise ValidationError(gettext("The radiograph is in this case already."), "same_case")
     if case.sex != current.sex:
         raise ValidationError(gettext("The case with this reference has another sex."), "case_differs")
-    before = current.case
+    before, was_decided = current.case, current.decision != ""
     current.case = case
-    case.birth_date = case.birth_date or current.birth_date
+    if case.birth_date is None and current.birth_date is not None:
+        case.birth_date = current.birth_date
+        give_birth_date(case, case.birth_date)
     _take_birth_date(current, case)
+    if was_decided and not current.decision:
+        record(SYSTEM, Action.DECISION_WITHDRAWN, current)
     current.same_radiograph_elsewhere = False
     current.derive()
     current.save()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from boneage.clinical.change import SerialReading, change
 from boneage.clinical.errors import ClinicalError
@@ -32,8 +32,7 @@ def decided(assessment: Assessment) -> Decided | None:
 
 def reading_of(assessment: Assessment) -> SerialReading:
     """Return a finished assessment as one of several readings of a child."""
-    reading = serial_reading(assessment.finished, decided(assessment))
-    return replace(reading, study_date=assessment.study_date or reading.study_date)
+    return serial_reading(assessment.finished, decided(assessment))
 
 
 def earlier_of(assessment: Assessment) -> Earlier | None:

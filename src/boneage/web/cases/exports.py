@@ -65,7 +65,7 @@ def _csv_row(reading: StoredResult, decision: DecisionDocument | None) -> list[o
 
 def last_decision(assessment: Assessment) -> Decision | None:
     """Return the decision that counts; None if nobody has decided."""
-    return assessment.decisions.select_related("decided_by").last()
+    return assessment.decisions.select_related("decided_by").last() if assessment.decision else None
 
 
 def region_ages(document: StoredResult) -> list[tuple[str, float]]:

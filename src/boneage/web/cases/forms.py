@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from boneage.clinical.ages import TOLERANCE_MONTHS, AgePrecision, calendar_months, exact_age, gap_months
 from boneage.web.accounts import audit
 from boneage.web.cases import idempotency
+from boneage.web.cases.cases import give_birth_date
 from boneage.web.chronological_age import age_of_columns, last_day
 from boneage.web.departments import NO_DEPARTMENT
 from boneage.web.models import SEXES, Assessment, Case, User, configuration
@@ -274,6 +275,7 @@ class RadiographForm(forms.Form):
             return case, False
         case.birth_date = values["birth_date"]
         case.save(update_fields=["birth_date"])
+        give_birth_date(case, values["birth_date"])
         return case, True
 
     def _birth_date(self, case: Case | None) -> date | None:

@@ -1,7 +1,8 @@
 """The same radiograph under two patients: one of them is the wrong one, and neither bone age may be used.
 
 Radiographs are the same if their pixels are (`Assessment.pixels_sha256`), whatever their files and identifiers.
-`Assessment.readings` adds the warning ``same_radiograph_other_patient`` to both, so that every output has it.
+`Assessment.readings` adds the warning ``same_radiograph_other_patient`` to both, so that every output has it. Decisions
+that did not know of it are withdrawn.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 
 from django.db import connection
 
+from boneage.web.accounts.audit import SYSTEM, Action, record
 from boneage.web.models import Assessment, State
 
 _LOCK = 0x626F6E67
@@ -49,4 +51,8 @@ def mark(checksums: Iterable[str]) -> None:
         for one in of_patients:
             if one.same_radiograph_elsewhere != has_several:
                 one.same_radiograph_elsewhere = has_several
-                one.save(update_fields=["same_radiograph_elsewhere", *one.derive()])
+                is_withdrawn = has_several and one.decision != ""
+                columns = one.withdraw_decision() if is_withdrawn else one.derive()
+                one.save(update_fields=["same_radiograph_elsewhere", *columns])
+                if is_withdrawn:
+                    record(SYSTEM, Action.DECISION_WITHDRAWN, one)

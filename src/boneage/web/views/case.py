@@ -67,13 +67,10 @@ class _BirthDate(forms.Form):
 
 @dataclass(frozen=True)
 class _Radiograph:
-    """A line of a child's list: the row, the intervals of its estimate, and its point on the plot or the reason for its
-    absence.
-    """
+    """A line of a child's list: the row, the intervals of its estimate in words, and its point on the plot, if any."""
 
     row: Row
-    interval: tuple[float, float] | None
-    interval_80: tuple[float, float] | None
+    ranges: tuple[str, ...]
     point: GrowthPoint | None
 
     @property
@@ -240,8 +237,10 @@ def _department_form(user: User, child: Case) -> _DepartmentOf | None:
 
 
 def _in_order(assessments: Any) -> list[Assessment]:
-    """Return radiographs by age or, where it is unknown, by the time of submission."""
+    """Return radiographs by date if all are dated, else by age, and those without an age by the time of submission."""
     ordered = sorted(assessments, key=lambda one: one.submitted_at)
+    if all(one.study_date is not None for one in ordered):
+        return sorted(ordered, key=lambda one: one.study_date)
     return sorted(ordered, key=lambda one: one.chronological_age_months or float("inf"))
 
 
@@ -257,8 +256,14 @@ def _radiographs(assessments: list[Assessment], user: User) -> list[_Radiograph]
 
 def _radiograph(row: Row, assessment: Assessment) -> _Radiograph:
     stored = assessment.stored
-    interval, interval_80 = (None, None) if stored is None else (stored.interval_months, stored.interval_80_months)
-    return _Radiograph(row, interval, interval_80, _point(row, interval, interval_80))
+    if stored is None:
+        return _Radiograph(row, (), _point(row, None, None))
+    interval, interval_80 = stored.interval_months, stored.interval_80_months
+    if stored.near_maturity is not None and stored.near_maturity.is_near:  # the interval is open above
+        lowest = "" if interval_80 is None else texts.narrow_range_above(interval_80[0])
+        return _Radiograph(row, (lowest,) if lowest else (), _point(row, None, None))
+    ranges = (texts.wide_range(interval), texts.narrow_range(interval_80))
+    return _Radiograph(row, tuple(one for one in ranges if one), _point(row, interval, interval_80))
 
 
 def _point(
