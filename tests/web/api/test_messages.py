@@ -13,6 +13,7 @@ from fhir.resources.R4B.bundle import Bundle
 from hl7apy.parser import parse_message  # type: ignore[import-untyped]
 from pytest_django.fixtures import Settings
 
+from boneage.web.cases.corrections import assess_again
 from boneage.web.cases.decisions import DecisionInput, decide
 from boneage.web.models import BOTH, ApiToken, Case, Role, Verdict
 from tests.web.conftest import answer_with
@@ -74,3 +75,19 @@ def test_messages_of_both_sexes(caller: Client, done_assessment: Maker, form: st
     type(assessment).objects.filter(pk=assessment.pk).update(sex=BOTH)
     response = caller.get(f"/api/assessments/{assessment.pk}/{form}")
     assert (response.status_code, response.json()["code"]) == (409, "both_sexes")
+
+
+@pytest.mark.parametrize("form", ["report.pdf", "fhir", "hl7"])
+def test_superseded_result_has_no_message(caller: Client, done_assessment: Maker, make_user: Maker, form: str) -> None:
+    """A result of the wrong sex leaves the service neither as report nor as message; its JSON names the replacement."""
+    case = Case.objects.create(reference="4711", sex="F")
+    assessment = done_assessment(answer_with(age_months=94.0), case=case)
+    reviewer = make_user(Role.REVIEWER, "curie")
+    decide(assessment, DecisionInput(Verdict.ACCEPTED), reviewer)
+    path = f"/api/assessments/{assessment.pk}"
+    assert caller.get(f"{path}/{form}").status_code == 200
+    again = assess_again(assessment, reviewer, "M")
+    response = caller.get(f"{path}/{form}")
+    assert (response.status_code, response.json()["code"]) == (409, "superseded")
+    assert str(again.pk) in response.json()["message"]
+    assert caller.get(f"{path}/result").json()["superseded_by"] == str(again.pk)

@@ -54,6 +54,16 @@ def test_list_paging_and_search(token_of: Callable[..., Api], done_assessment: M
 
 
 @pytest.mark.usefixtures("clinic")
+def test_list_leaves_out_superseded(token_of: Callable[..., Api], done_assessment: Maker) -> None:
+    """A result that a later assessment of the radiograph replaces counts nowhere."""
+    reader, replacement = token_of(), done_assessment()
+    done_assessment(superseded_by=replacement)
+    for response in (reader.get("assessments"), reader.post("assessments/search", {"sort": "sds"})):
+        assert [item["id"] for item in response.json()["items"]] == [str(replacement.pk)]
+        assert response.json()["total"] == 1
+
+
+@pytest.mark.usefixtures("clinic")
 @pytest.mark.parametrize("query", ["page=0", "page=x", "page_size=201", "state=lost"])
 def test_list_invalid_page(token_of: Callable[..., Api], query: str) -> None:
     """A wrong page is rejected."""

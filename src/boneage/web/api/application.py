@@ -14,7 +14,7 @@ from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404
 from boneage.web.api.access import Token, caller
 from boneage.web.api.description import ServiceAPI
-from boneage.web.api.errors import ApiError, handle_errors
+from boneage.web.api.errors import API_CODES, ApiError, handle_errors
 from boneage.web.codes import CODES
 from boneage.web.models import BOTH, Assessment
 
@@ -51,14 +51,28 @@ def finished_assessment(request: HttpRequest, assessment_id: UUID) -> Assessment
     return assessment
 
 
-def result_by_one_sex(request: HttpRequest, assessment_id: UUID) -> Assessment:
-    """Return an assessment that has a result by one sex.
+def current_result(request: HttpRequest, assessment_id: UUID) -> Assessment:
+    """Return an assessment that has a result, which no later assessment of the radiograph replaces.
 
     Raises:
-        ApiError: ``not_finished``, ``no_result``, or ``both_sexes``.
+        ApiError: ``not_finished``, ``no_result``, or ``superseded``.
         Http404: there is none that the caller may see.
     """
     assessment = finished_assessment(request, assessment_id)
+    if assessment.superseded_by_id is not None:
+        meaning = API_CODES["superseded"].meaning
+        raise ApiError("superseded", f"{meaning} The present assessment is {assessment.superseded_by_id}.")
+    return assessment
+
+
+def result_by_one_sex(request: HttpRequest, assessment_id: UUID) -> Assessment:
+    """Return an assessment that has a result by one sex, which no later assessment of the radiograph replaces.
+
+    Raises:
+        ApiError: ``not_finished``, ``no_result``, ``superseded``, or ``both_sexes``.
+        Http404: there is none that the caller may see.
+    """
+    assessment = current_result(request, assessment_id)
     if assessment.sex == BOTH:
         raise ApiError("both_sexes", CODES["both_sexes"].meaning)
     return assessment

@@ -13,7 +13,7 @@ from boneage.web.api.description import Good, operation
 from boneage.web.report.downloads import file_of
 from boneage.web.report.messages import fhir_of, hl7_of
 
-_CODES = ("not_found", "not_finished", "no_result", "both_sexes")
+_CODES = ("not_found", "not_finished", "no_result", "superseded", "both_sexes")
 _FHIR, _HL7 = "application/fhir+json", "x-application/hl7-v2+er7"
 
 

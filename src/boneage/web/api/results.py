@@ -13,7 +13,7 @@ from boneage.explain import DISPLAY_SIDE, HeatMap, encode_picture, overlay
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404
 from boneage.web.api.access import caller
-from boneage.web.api.application import AssessmentId, api, finished_assessment, record_access
+from boneage.web.api.application import AssessmentId, api, current_result, finished_assessment, record_access
 from boneage.web.api.description import Good, operation
 from boneage.web.api.errors import ApiError
 from boneage.web.api.schemas import Accept, DecisionIn
@@ -101,12 +101,14 @@ def radiograph_with_heat(request: HttpRequest, assessment_id: AssessmentId) -> H
     tags=["results"],
     summary="Fetch the report",
     **operation(
-        {200: Good("A report to print, in the language of `Accept-Language`.", ("application/pdf",))}, *_RESULT_CODES
+        {200: Good("A report to print, in the language of `Accept-Language`.", ("application/pdf",))},
+        *_RESULT_CODES,
+        "superseded",
     ),
 )
 def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
     """Return the report as a PDF."""
-    assessment = finished_assessment(request, assessment_id)
+    assessment = current_result(request, assessment_id)
     data = report_pdf.pdf_bytes(assessment)
     record_access(request, assessment, audit.Action.EXPORT, form="pdf")
     return file_of(assessment, data, "application/pdf", ".pdf", is_shown=True)

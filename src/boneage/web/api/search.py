@@ -42,7 +42,7 @@ def listed(
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Any:
-    """Return all radiographs, newest first."""
+    """Return all radiographs, newest first, without results that a later assessment of the radiograph replaces."""
     if configuration().is_open:
         return not_allowed("/assessments")
     return _page(request, Search(states=[state] if state else [], page=page, page_size=page_size))
@@ -61,7 +61,9 @@ def listed(
     ),
 )
 def search(request: HttpRequest, query: Search) -> Any:
-    """Return the radiographs that match a query. The body holds the patient's reference, because proxies log URLs."""
+    """Return the radiographs that match a query, without superseded results. The body holds the patient's reference,
+    because proxies log URLs.
+    """
     return _page(request, query)
 
 
@@ -69,7 +71,11 @@ def _page(request: HttpRequest, query: Search) -> Any:
     if configuration().is_open:
         raise Http404
     matching = (
-        assessments(caller(request).user).select_related("case").defer("result", "note").order_by(*_ORDERS[query.sort])
+        assessments(caller(request).user)
+        .filter(superseded_by=None)
+        .select_related("case")
+        .defer("result", "note")
+        .order_by(*_ORDERS[query.sort])
     )
     if query.reference is not None:
         matching = matching.filter(case__reference=unicodedata.normalize("NFC", query.reference))

@@ -35,6 +35,20 @@ def test_card_follows_correction(clinic: None, done_assessment: MakeAssessment, 
     assert "corrected by a physician" in card
 
 
+def test_card_of_superseded_result(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
+    """The age of a superseded result is struck out, and nothing states what it would mean."""
+    client, meanings = log_in(), ("SDS +", "within normal limits", "Likely range", 'class="plot ruler"')
+    current = done_assessment()
+    old = done_assessment(superseded_by=current)
+    cards = [
+        body[body.index('id="answer"') : body.index('id="decision"')]
+        for body in (text_of(client, address(one)) for one in (current, old))
+    ]
+    assert all(meaning in cards[0] for meaning in meanings)
+    assert not any(meaning in cards[1] for meaning in meanings)
+    assert "<s>7 years 10 months</s>" in cards[1]
+
+
 def test_card_shows_previous_radiograph(clinic: None, done_assessment: MakeAssessment, log_in: LogIn) -> None:
     """The child's radiograph before this one, with a link and for the viewer."""
     case = Case.objects.create(reference="P1", sex="F")
