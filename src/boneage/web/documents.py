@@ -11,7 +11,15 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from boneage.schema import AssessmentDocument, BothSexesDocument, BySexDocument, Document, key_descriptions
+from boneage.schema import (
+    AssessmentDocument,
+    BothSexesDocument,
+    BySexDocument,
+    DeterminationCode,
+    Document,
+    WithheldCode,
+    key_descriptions,
+)
 from boneage.strict import to_plain
 
 
@@ -65,12 +73,22 @@ class StoredBothSexes(BothSexesDocument):
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionDocument(Document):
-    """A physician's decision about the estimate; the last one counts."""
+    """A physician's decision about the estimate, with the clinical reading of the decided bone age; the last decision
+    counts. Keys of the same name outside the decision are those of the estimate.
+    """
 
     verdict: Literal["accepted", "corrected"]
     """`accepted` or `corrected`."""
     age_months: float | None
     """Bone age that counts, months."""
+    difference_months: float | None
+    """Bone age that counts minus chronological age, months; null where the clinical reading withholds it."""
+    sds: float | None
+    """Standard deviation score (SDS) of the bone age that counts; null with `determination_reason`."""
+    determination: DeterminationCode | None
+    """Class of the bone age that counts; null with `determination_reason`."""
+    determination_reason: WithheldCode | None
+    """Reason for a missing SDS and determination of the bone age that counts."""
     reason: str
     """Reason of a correction."""
     decided_by: str | None
@@ -81,14 +99,18 @@ class DecisionDocument(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Result(StoredResult):
-    """A finished assessment; `boneage assess --json` writes the same, without id, state, plates and decision."""
+    """A finished assessment; `boneage assess --json` writes the same, without id, state, plates and decision.
+
+    Difference, SDS and determination are those of the estimate; those of the decided bone age are in the decision.
+    """
 
     id: UUID
     """Identifier of the assessment."""
     state: Literal["done"] = "done"
     """Always `done`."""
     decision: DecisionDocument | None = None
-    """The decision that counts; null if nobody has decided."""
+    """The decision that counts, with the clinical reading of the decided bone age; null if nobody has decided. All keys
+    outside it are those of the estimate."""
     superseded_by: UUID | None = None
     """Assessment of the same radiograph with a corrected sex or date, which replaces this one; null if none does."""
 
@@ -104,7 +126,7 @@ class BothSexesResult(StoredBothSexes):
     state: Literal["done"] = "done"
     """Always `done`."""
     decision: DecisionDocument | None = None
-    """The decision that counts; null if nobody has decided."""
+    """The decision that counts; null if nobody has decided. It has no SDS, because the sex is unknown."""
     superseded_by: UUID | None = None
     """Assessment of the same radiograph that replaces this one; null if none does."""
 

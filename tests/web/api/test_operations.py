@@ -232,6 +232,20 @@ def test_result_matches_description(tmp_path: Path, in_open: Api) -> None:
     assert all("description" in one or "$ref" in one for one in described.values())
 
 
+def test_decision_has_its_own_reading(in_open: Api, done_assessment: Maker) -> None:
+    """The decision states SDS and class of the decided bone age; the same keys of the result are the estimate's."""
+    assessment = done_assessment()
+    body = in_open.post(f"assessments/{assessment.pk}/decision", CORRECTION).json()
+    row = in_open.get(f"assessments/{assessment.pk}").json()
+    names = ("difference_months", "sds", "determination", "determination_reason")
+    assert {name: body["decision"][name] for name in names} == {name: row[name] for name in names}
+    assert row["difference_months"] == 11.5
+    assert body["sds"] != row["sds"]
+    decision = in_open.get("openapi.json").json()["components"]["schemas"]["DecisionDocument"]
+    assert decision["properties"].keys() == body["decision"].keys()
+    assert "estimate" in decision["description"]
+
+
 def test_description_of_states_and_fields() -> None:
     """States verdicts and form fields are described as they are."""
     assert set(StateName.__args__) == set(State.values)  # type: ignore[attr-defined]

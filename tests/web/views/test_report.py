@@ -22,8 +22,8 @@ from boneage.errors import AtlasError
 from boneage.phantom import sample_png
 from boneage.report.report import CSV_COLUMNS
 from boneage.web import installation
-from boneage.web.cases import exports
-from boneage.web.models import Assessment, AuditEvent, Case, Decision, Role, State, User
+from boneage.web.cases import decisions, exports
+from boneage.web.models import Assessment, AuditEvent, Case, Decision, Role, State, User, Verdict
 from boneage.web.report import pdf as report_pdf
 from boneage.web.report.content import one_sex_content, report_of
 from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with, with_result
@@ -294,6 +294,49 @@ def test_csv_columns(open_mode: None, client: Client, done_assessment: Callable[
     decide(assessment, "accepted", 94)
     [row] = rows_of(client, assessment)
     assert (row["decision"], row["decided_age_months"]) == ("accepted", "94.0")
+
+
+@pytest.mark.parametrize(
+    ("estimate", "warnings", "verdict", "months", "by_estimate", "by_decision"),
+    [
+        (94.0, (), "corrected", 190.0, ("SDS", "normal", ""), ("", "", "near_maturity")),
+        (190.0, (), "corrected", 90.0, ("", "", "near_maturity"), ("SDS", "normal", "")),
+        (94.0, (CRITICAL,), "accepted", 94.0, ("", "", "critical_warning"), ("SDS", "normal", "")),
+    ],
+    ids=["corrected up", "corrected down", "accepted critical"],
+)
+def test_decision_states_reading_that_counts(
+    clinic: None,
+    log_in: Callable[..., Client],
+    done_assessment: Callable[..., Assessment],
+    estimate: float,
+    warnings: tuple[str, ...],
+    verdict: str,
+    months: float,
+    by_estimate: tuple[str, ...],
+    by_decision: tuple[str, ...],
+) -> None:
+    """JSON and CSV state SDS and class of the decided bone age as pages and worklist do, beside the estimate's."""
+    assessment = done_assessment(answer_with(*warnings, age_months=estimate))
+    accepted = decisions.DecisionInput(Verdict(verdict), confirms_critical=True)
+    corrected = decisions.DecisionInput(Verdict(verdict), months, "read again")
+    client = log_in(Role.REVIEWER)
+    decisions.decide(assessment, accepted if verdict == "accepted" else corrected, User.objects.get())
+    [row] = rows_of(client, assessment)
+    data = json.loads(client.get(f"/assessments/{assessment.pk}/result.json").content)
+    decision = data["decision"]
+    text = b"".join(client.get("/cases/export.csv")).decode("utf-8-sig")
+    [listed] = csv.DictReader(io.StringIO(text, newline=""))
+
+    def kinds(sds: object, *codes: str | None) -> tuple[str, ...]:
+        return ("" if sds in (None, "") else "SDS", *(code or "" for code in codes))
+
+    names = ("sds", "determination", "determination_reason")
+    assert kinds(*(row[name] for name in names)) == kinds(*(data[name] for name in names)) == by_estimate
+    assert kinds(*(row[f"decided_{name}"] for name in names)) == kinds(*(decision[name] for name in names))
+    assert kinds(*(listed[name] for name in names)) == kinds(*(decision[name] for name in names)) == by_decision
+    assert row["decided_sds"] == listed["sds"]
+    assert (decision["sds"], decision["difference_months"]) == (assessment.sds, assessment.difference_months)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1"])

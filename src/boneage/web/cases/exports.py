@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.utils import timezone
 
 from boneage.flat_row import flat_row
 from boneage.report.report import CSV_COLUMNS
-from boneage.schema import two_decimals, values_of
+from boneage.schema import DeterminationCode, WithheldCode, two_decimals, values_of
 from boneage.strict import to_plain
 from boneage.web.documents import BothSexesResult, DecisionDocument, Result, StoredResult, both_sexes
 from boneage.web.models import BOTH, Assessment, Decision, Verdict
+from boneage.web.reading_columns import reading_columns
 from boneage.web.texts import iso_moment
 
-DECISION_COLUMNS = ("decision", "decided_age_months", "decision_reason", "decided_by", "decided_at")
+DECISION_COLUMNS = (
+    "decision",
+    "decided_age_months",
+    "decided_difference_months",
+    "decided_sds",
+    "decided_determination",
+    "decided_determination_reason",
+    "decision_reason",
+    "decided_by",
+    "decided_at",
+)
 
 COLUMNS = (*(name for name in CSV_COLUMNS if name != "report"), *DECISION_COLUMNS)
 """Columns of a table of assessments: those of the command line's tables (which also name files), and the decision that
-counts, its cells empty where nobody has decided."""
+counts, its cells empty where nobody has decided. Columns without ``decided`` are those of the estimate."""
 
 
 def result_of(assessment: Assessment) -> Result | BothSexesResult:
@@ -56,6 +67,10 @@ def _csv_row(reading: StoredResult, decision: DecisionDocument | None) -> list[o
         cells |= {
             "decision": decision.verdict,
             "decided_age_months": decision.age_months,
+            "decided_difference_months": decision.difference_months,
+            "decided_sds": decision.sds,
+            "decided_determination": decision.determination,
+            "decided_determination_reason": decision.determination_reason,
             "decision_reason": decision.reason,
             "decided_by": decision.decided_by,
             "decided_at": iso_moment(decision.decided_at),
@@ -77,9 +92,15 @@ def _decision_that_counts(assessment: Assessment) -> DecisionDocument | None:
     decision = last_decision(assessment)
     if decision is None:
         return None
+    is_accepted = decision.verdict == Verdict.ACCEPTED
+    reading = reading_columns(assessment.readings, decision.age_months, is_corrected=not is_accepted)
     return DecisionDocument(
-        verdict="accepted" if decision.verdict == Verdict.ACCEPTED else "corrected",
+        verdict="accepted" if is_accepted else "corrected",
         age_months=two_decimals(decision.age_months),
+        difference_months=reading.difference_months,
+        sds=reading.sds,
+        determination=cast(DeterminationCode, reading.determination) if reading.determination else None,
+        determination_reason=cast(WithheldCode, reading.determination_reason) if reading.determination_reason else None,
         reason=decision.reason,
         decided_by=None if decision.decided_by is None else decision.decided_by.username,
         decided_at=timezone.localtime(decision.decided_at).replace(microsecond=0),
