@@ -8,6 +8,8 @@ from datetime import date
 import pytest
 from django.test import Client
 
+from boneage.web.cases.corrections import assess_again
+from boneage.web.cases.decisions import delete_assessment
 from boneage.web.cases.worklist import Worklist, WorklistQuery
 from boneage.web.models import BOTH, Assessment, AuditEvent, Case, PictureKind, Role, State, User
 from tests.web.conftest import answer_of_phantom
@@ -62,6 +64,25 @@ def test_assess_again_for_both_sexes(child: Case, done_assessment: MakeAssessmen
     old.refresh_from_db()
     assert old.superseded_by is not None
     assert (child.sex, old.superseded_by.sex) == (BOTH, BOTH)
+
+
+@pytest.mark.parametrize("deleted", ["last", "middle"])
+def test_deletion_revives_no_superseded_result(
+    child: Case, done_assessment: MakeAssessment, make_user: Callable[..., User], deleted: str
+) -> None:
+    """The wrong sex does not count again once its replacement is deleted; the audit log records both deletions."""
+    reviewer, first = make_user(Role.REVIEWER), done_assessment(case=child)
+    middle = assess_again(first, reviewer, "M")
+    Assessment.objects.filter(pk=middle.pk).update(state=State.REJECTED)
+    last = assess_again(middle, reviewer, BOTH)
+    delete_assessment({"middle": middle, "last": last}[deleted], reviewer, via="ward")
+    kept = [last] if deleted == "middle" else []
+    assert list(Assessment.objects.all()) == kept
+    logged = {event.object_id: event.detail for event in AuditEvent.objects.filter(action="delete")}
+    assert set(logged) == {str(one.pk) for one in (first, middle, last) if one not in kept}
+    replacement = str(middle.pk if deleted == "middle" else last.pk)
+    assert logged[str(first.pk)] == {"replaced_by": replacement, "via": "token ward"}
+    assert logged[replacement] == {"via": "token ward"}
 
 
 @pytest.mark.parametrize("sex", ["F", "", "X"])

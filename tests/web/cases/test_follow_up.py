@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 
 from boneage.web.cases.earlier import earlier_of
-from boneage.web.cases.follow_up import follow_up, radiographs_of
+from boneage.web.cases.follow_up import follow_up, radiographs_of, usable
 from boneage.web.cases.registered import registered
 from boneage.web.models import BOTH, Assessment, Case
 from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with, with_result
@@ -79,6 +79,14 @@ def test_follow_up_leaves_out_unusable(child: Case, make: Maker) -> None:
     make(11, answer=answer_of_phantom(99.0, chronological=None))
     make(12, answer=with_result(answer_of_phantom(99.0, chronological=144.0), is_meaningless=True))
     assert compared(child) == [good]
+
+
+def test_follow_up_leaves_out_other_sex(child: Case, make: Maker) -> None:
+    """A result by the networks for boys is not compared in the case of a girl."""
+    girls = make(8)
+    boys = make(9, answer=answer_of_phantom(99.0, chronological=108.0, sex="M"), sex="M")
+    assert compared(child) == [girls]
+    assert usable([girls, boys]) == [girls]
 
 
 def test_follow_up_counts_file_once(child: Case, make: Maker) -> None:

@@ -118,7 +118,9 @@ def assessment(request: HttpRequest, assessment_id: AssessmentId, wait: Wait = 0
     **operation({204: Good("The radiograph is deleted.")}, "forbidden", "not_found"),
 )
 def delete(request: HttpRequest, assessment_id: AssessmentId) -> Any:
-    """Delete a radiograph with its result, pictures and decisions. In the mode clinic only reviewers may."""
+    """Delete a radiograph with its result, pictures and decisions, and with the superseded results that this one
+    replaced. In the mode clinic only reviewers may.
+    """
     who = caller(request)
     decisions.delete_assessment(assessment_or_404(assessment_id, who.user), who.user, via=who.token)
     return Status(204, None)

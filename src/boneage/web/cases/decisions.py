@@ -164,6 +164,8 @@ def may_delete(user: User | None) -> bool:
 def delete_assessment(assessment: Assessment, user: User | None, *, via: str = "") -> None:
     """Delete an assessment with its radiograph, pictures and decisions, in any state.
 
+    The superseded results that it replaced are deleted with it. Otherwise a result of the wrong sex would count again.
+
     Args:
         assessment: any.
         user: the user; None in the mode ``open``.
@@ -175,8 +177,22 @@ def delete_assessment(assessment: Assessment, user: User | None, *, via: str = "
     """
     if not may_delete(user):
         raise PermissionDenied
-    if not jobs.delete(Assessment.objects.filter(pk=assessment.pk)):
+    replaced = _replaced_by(assessment)
+    if not jobs.delete(Assessment.objects.filter(pk__in=[assessment.pk, *(one.pk for one in replaced)])):
         raise Http404
     if assessment.case_id is not None:
         Case.objects.filter(pk=assessment.case_id).update(changed_at=timezone.now())
     record(user, Action.DELETE, assessment, **by_token(via))
+    for one in replaced:
+        record(user, Action.DELETE, one, replaced_by=str(assessment.pk), **by_token(via))
+
+
+def _replaced_by(assessment: Assessment) -> list[Assessment]:
+    """Return the superseded results that an assessment replaced, directly or through others."""
+    replaced: list[Assessment] = []
+    latest = [assessment.pk]
+    while latest:
+        earlier = list(Assessment.objects.filter(superseded_by__in=latest).only("pk").order_by("submitted_at"))
+        replaced += earlier
+        latest = [one.pk for one in earlier]
+    return replaced

@@ -65,14 +65,14 @@ class FollowUp:
 
 def radiographs_of(case: Case) -> QuerySet[Assessment]:
     """Return the assessments of a child, without those that were assessed again."""
-    return Assessment.objects.filter(case=case, superseded_by=None)
+    return Assessment.objects.filter(case=case, superseded_by=None).select_related("case")
 
 
 def follow_up(assessments: Iterable[Assessment], sex: str) -> FollowUp | None:
     """Return the readings of one child that can be compared; None if there is none, or their order is contradictory.
 
-    Left out are radiographs whose bone age must not be used, further assessments of the same radiograph, and those
-    without a date (or without an age, if more of them have an age).
+    Left out are radiographs whose bone age must not be used, results of another sex than the case's, further
+    assessments of the same radiograph, and those without a date (or without an age, if more of them have an age).
 
     Args:
         assessments: all assessments of the child.
@@ -100,13 +100,23 @@ def follow_up(assessments: Iterable[Assessment], sex: str) -> FollowUp | None:
 def usable(assessments: Iterable[Assessment]) -> list[Assessment]:
     """Return one assessment of each radiograph whose bone age may be used.
 
-    It is a decided one, else one with an age, else the last one.
+    It is a decided one, else one with an age, else the last one. A result of another sex than the case's is left out,
+    because the norms of the child's sex do not apply to it.
     """
-    candidates = [one for one in assessments if one.state == State.DONE and one.stored is not None and not one.is_void]
+    candidates = [
+        one
+        for one in assessments
+        if one.state == State.DONE and one.stored is not None and not one.is_void and _is_of_its_case(one)
+    ]
     candidates.sort(
         key=lambda one: (one.decided_months is not None, one.chronological_age is not None, one.submitted_at)
     )
     return list({one.radiograph_key: one for one in candidates}.values())
+
+
+def _is_of_its_case(assessment: Assessment) -> bool:
+    """Return whether an assessment has the sex of its case."""
+    return assessment.case is None or assessment.sex == assessment.case.sex
 
 
 def _assessment_of(reading: SerialReading, readings: Iterable[tuple[Assessment, SerialReading]]) -> Assessment:
