@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from io import StringIO
 from typing import Any
@@ -193,6 +194,22 @@ def test_export_csv(
     assert (row["sds"], row["determination"], row["determination_reason"]) == ("-0.6", "normal", "")
     event = AuditEvent.objects.get(action="export")
     assert event.detail == {"what": "worklist", "rows": 1, "searched": True, "filter": {"status": "corrected"}}
+
+
+def test_export_precision_and_zero(
+    clinic: None, log_in: Callable[..., Client], done_assessment: Callable[..., Assessment]
+) -> None:
+    """The export names the precision of the chronological age, and writes no negative zero."""
+    whole_years = replace(answer_of_phantom(), chronological_age_precision="years")
+    done_assessment(whole_years)
+    done_assessment(answer_of_phantom(89.97))
+    unknown = answer_of_phantom(chronological=None)
+    done_assessment(unknown)
+    text = b"".join(log_in(Role.REVIEWER).get("/cases/export.csv")).decode("utf-8-sig")
+    rows = list(csv.DictReader(StringIO(text, newline="")))[::-1]
+    ages = [(row["chronological_age_months"], row["chronological_age_precision"]) for row in rows]
+    assert ages == [("90.0", "years"), ("90.0", "days"), ("", "")]
+    assert (rows[1]["difference_months"], rows[1]["sds"]) == ("0.0", "0.0")
 
 
 def test_export_filter_from_address(

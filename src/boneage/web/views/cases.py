@@ -56,6 +56,7 @@ EXPORTED = (
     "birth_date",
     "study_date",
     "chronological_age_months",
+    "chronological_age_precision",
     "bone_age_months",
     "bone_age_is",
     "estimated_age_months",
@@ -73,7 +74,8 @@ EXPORTED = (
     "radiographs",
     "older_to_decide",
 )
-"""Columns of the exported worklist."""
+"""Columns of the exported worklist. Difference, SDS and determination are those of the bone age that counts. The table
+of a single result has those of the estimate in columns of the same names, and those of the decision in others."""
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -161,6 +163,7 @@ def export(request: HttpRequest) -> HttpResponseBase:
 def _exported(selection: Worklist) -> Iterator[list[object]]:
     for row in selection.all_rows():
         radiograph = row.radiograph
+        age = radiograph.chronological_age
         yield [
             radiograph.pk,
             radiograph.case_id,
@@ -169,11 +172,12 @@ def _exported(selection: Worklist) -> Iterator[list[object]]:
             radiograph.case.birth_date if radiograph.case else radiograph.birth_date,
             radiograph.study_date,
             _tenths(radiograph.chronological_age_months),
+            None if age is None else age.precision.value,
             _tenths(row.bone_months),
             "" if row.bone_months is None else "decided" if radiograph.decision else "estimated",
             _tenths(radiograph.age_months),
             _tenths(row.difference_months),
-            radiograph.sds,
+            _rounded(radiograph.sds, 2),
             radiograph.determination,
             radiograph.determination_reason,
             row.status.value,
@@ -228,4 +232,9 @@ def _whole(text: str) -> int:
 
 
 def _tenths(months: float | None) -> float | None:
-    return None if months is None else round(months, 1)
+    return _rounded(months, 1)
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    """Return a rounded value, and zero without a sign."""
+    return None if value is None else round(value, decimals) + 0.0
