@@ -37,6 +37,9 @@ CODES: dict[str, Code] = {
     "both_sexes": Code(
         HTTPStatus.CONFLICT, "The radiograph was read for both sexes: there is no message until it is assessed for one."
     ),
+    "superseded": Code(
+        HTTPStatus.CONFLICT, "The radiograph was assessed again: this result is superseded, and counts nowhere."
+    ),
     "decision_taken": Code(HTTPStatus.CONFLICT, "A decision exists, and only reviewers may change it."),
     "too_large": Code(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The radiograph or the body has more bytes than allowed."),
     "not_decidable": Code(

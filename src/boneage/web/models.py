@@ -326,9 +326,10 @@ class Assessment(models.Model):
     result = models.JSONField(null=True)
     """`boneage.web.documents.StoredResult` as JSON, or `StoredBothSexes` if the sex is `BOTH`; `readings` reads it."""
 
-    superseded_by = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="supersedes")
-    """Assessment of the same radiograph with a corrected sex or date, which replaces this one
-    (`boneage.web.cases.corrections`, and `boneage.web.node.studies` for a corrected header)."""
+    superseded_by = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="supersedes")
+    """Assessment of the same radiograph with a corrected sex or date, which replaces this one (`boneage.web.cases.
+    corrections`, `boneage.web.node.studies`). This one is deleted with it, so that it never counts again.
+    """
 
     same_radiograph_elsewhere = models.BooleanField(default=False, editable=False)
     """Another patient has the same radiograph (`boneage.web.queue.same_radiograph`)."""

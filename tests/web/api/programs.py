@@ -9,7 +9,7 @@ from typing import Any
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from boneage.web.api.errors import API_CODES
+from boneage.web.codes import CODES
 from boneage.web.models import (
     Assessment,
     State,
@@ -69,5 +69,5 @@ def problem_of(response: Any) -> tuple[int, str]:
     assert set(document) == {"code", "message"}
     assert document["message"]
     assert response["Content-Type"] == "application/json"
-    assert API_CODES[document["code"]].status == response.status_code
+    assert CODES[document["code"]].status == response.status_code
     return response.status_code, document["code"]

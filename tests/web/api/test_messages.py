@@ -91,3 +91,6 @@ def test_superseded_result_has_no_message(caller: Client, done_assessment: Maker
     assert (response.status_code, response.json()["code"]) == (409, "superseded")
     assert str(again.pk) in response.json()["message"]
     assert caller.get(f"{path}/result").json()["superseded_by"] == str(again.pk)
+    body = {"verdict": "accepted"}
+    response = caller.post(f"{path}/decision", body, content_type="application/json")
+    assert (response.status_code, response.json()["code"]) == (409, "superseded")

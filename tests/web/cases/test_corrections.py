@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 from django.test import Client
 
+from boneage.web.cases.cases import delete_case
 from boneage.web.cases.corrections import assess_again
 from boneage.web.cases.decisions import delete_assessment
 from boneage.web.cases.worklist import Worklist, WorklistQuery
@@ -54,6 +55,17 @@ def test_assess_again_supersedes(
     assert client.post(address(old, "decide"), {"verdict": "accepted"}).status_code == 403
     assert client.post(address(old, "again"), {"sex": "M"}).status_code == 403
     assert client.get(address(old, "report.pdf")).status_code == 409
+
+
+def test_deleted_case_of_replacement_revives_nothing(
+    child: Case, done_assessment: MakeAssessment, make_user: Callable[..., User]
+) -> None:
+    """A replacement that is deleted with another case takes the result of the wrong sex with it."""
+    other = Case.objects.create(reference="P2", sex="M")
+    replacement = done_assessment(case=other, sex="M", answer=answer_of_phantom(sex="M"))
+    old = done_assessment(case=child, superseded_by=replacement)
+    delete_case(other, make_user(Role.REVIEWER))
+    assert not Assessment.objects.filter(pk=old.pk).exists()
 
 
 def test_assess_again_for_both_sexes(child: Case, done_assessment: MakeAssessment, log_in: LogIn) -> None:

@@ -14,7 +14,7 @@ from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404
 from boneage.web.api.access import Token, caller
 from boneage.web.api.description import ServiceAPI
-from boneage.web.api.errors import API_CODES, ApiError, handle_errors
+from boneage.web.api.errors import ApiError, handle_errors
 from boneage.web.codes import CODES
 from boneage.web.models import BOTH, Assessment
 
@@ -59,10 +59,19 @@ def current_result(request: HttpRequest, assessment_id: UUID) -> Assessment:
         Http404: there is none that the caller may see.
     """
     assessment = finished_assessment(request, assessment_id)
-    if assessment.superseded_by_id is not None:
-        meaning = API_CODES["superseded"].meaning
-        raise ApiError("superseded", f"{meaning} The present assessment is {assessment.superseded_by_id}.")
+    reject_superseded(assessment)
     return assessment
+
+
+def reject_superseded(assessment: Assessment) -> None:
+    """Reject an assessment that a later one of the radiograph replaces.
+
+    Raises:
+        ApiError: ``superseded``.
+    """
+    if assessment.superseded_by_id is not None:
+        meaning = CODES["superseded"].meaning
+        raise ApiError("superseded", f"{meaning} The present assessment is {assessment.superseded_by_id}.")
 
 
 def result_by_one_sex(request: HttpRequest, assessment_id: UUID) -> Assessment:

@@ -17,8 +17,8 @@ from ninja.operation import Operation
 from pydantic import BaseModel
 
 from boneage.schema import Document
-from boneage.web.api.errors import API_CODES
 from boneage.web.api.schemas import Problem, Submission
+from boneage.web.codes import CODES
 from boneage.web.models import configuration
 
 CLINIC_ONLY = "x-clinic-only"
@@ -71,7 +71,7 @@ def operation(
 
     Args:
         good: successful responses by status.
-        codes: codes of `API_CODES` that it may return, besides those of every operation.
+        codes: codes of `CODES` that it may return, besides those of every operation.
         public: the operation needs no token.
         clinic_only: the mode ``open`` does not have the operation.
         body: OpenAPI description of the request body, if no schema reads it.
@@ -81,9 +81,9 @@ def operation(
         status: answer.body if isinstance(answer.body, type | UnionType) else None for status, answer in good.items()
     }
     described: dict[int, Any] = {status: _described(status, answer) for status, answer in good.items()}
-    for status in dict.fromkeys(int(API_CODES[code].status) for code in all_codes):
+    for status in dict.fromkeys(int(CODES[code].status) for code in all_codes):
         models[status] = Problem
-        described[status] = _problem(status, [code for code in all_codes if API_CODES[code].status == status])
+        described[status] = _problem(status, [code for code in all_codes if CODES[code].status == status])
     extra: dict[str, Any] = {"responses": described}
     extra |= {CLINIC_ONLY: True} if clinic_only else {}
     extra |= {"requestBody": dict(body)} if body else {}
@@ -143,7 +143,7 @@ def _described(status: int, answer: Good) -> dict[str, Any]:
 
 def _problem(status: int, codes: list[str]) -> dict[str, Any]:
     """Return the description of an error status, with the codes that it may have."""
-    words = " ".join(f"`{code}`: {API_CODES[code].meaning}" for code in codes)
+    words = " ".join(f"`{code}`: {CODES[code].meaning}" for code in codes)
     schema = {"properties": {"code": {"enum": codes}}}
     response: dict[str, Any] = {"description": words, "content": {"application/json": {"schema": schema}}}
     return response | ({"headers": _HEADERS[status]} if status in _HEADERS else {})

@@ -1,10 +1,10 @@
-"""Error responses of the REST API: always ``{"code", "message"}``, with a code of `API_CODES`."""
+"""Error responses of the REST API: always ``{"code", "message"}``, with a code of `CODES`."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -17,27 +17,19 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from boneage.errors import BoneageError
 from boneage.web.accounts.audit import Action, record
-from boneage.web.codes import CODES, RETRY_SECONDS, Code
+from boneage.web.codes import CODES, RETRY_SECONDS
 from boneage.web.health import condition, storage
 
 log = logging.getLogger(__name__)
 
-API_CODES: Mapping[str, Code] = {
-    **CODES,
-    "superseded": Code(
-        HTTPStatus.CONFLICT, "The radiograph was assessed again: there is no report or message of this result any more."
-    ),
-}
-"""Every code of an error response of the REST API: those of the service, and one that the pages state as a sentence."""
-
 
 class ApiError(BoneageError):
-    """A response with an error status; its code is one of `API_CODES`."""
+    """A response with an error status; its code is one of `CODES`."""
 
 
 def problem(code: str, message: str = "") -> HttpResponse:
     """Return the response for a failure. The default message is the sentence of the code."""
-    entry = API_CODES[code]
+    entry = CODES[code]
     body = json.dumps({"code": code, "message": message or entry.meaning}, ensure_ascii=False)
     response = HttpResponse(body, status=entry.status, content_type="application/json")
     if code in RETRY_SECONDS:
@@ -74,7 +66,7 @@ def _forbidden(request: HttpRequest, _error: Exception | type[Exception]) -> Htt
 
 
 def _of_ours(error: BoneageError) -> HttpResponse:
-    return problem(error.code, error.message) if error.code in API_CODES else _unforeseen(error)
+    return problem(error.code, error.message) if error.code in CODES else _unforeseen(error)
 
 
 def _of_database(error: Error) -> HttpResponse:

@@ -13,7 +13,14 @@ from boneage.explain import DISPLAY_SIDE, HeatMap, encode_picture, overlay
 from boneage.web.accounts import audit
 from boneage.web.accounts.access import assessment_or_404
 from boneage.web.api.access import caller
-from boneage.web.api.application import AssessmentId, api, current_result, finished_assessment, record_access
+from boneage.web.api.application import (
+    AssessmentId,
+    api,
+    current_result,
+    finished_assessment,
+    record_access,
+    reject_superseded,
+)
 from boneage.web.api.description import Good, operation
 from boneage.web.api.errors import ApiError
 from boneage.web.api.schemas import Accept, DecisionIn
@@ -125,6 +132,7 @@ def report(request: HttpRequest, assessment_id: AssessmentId) -> HttpResponse:
         "not_found",
         "not_decidable",
         "critical_unconfirmed",
+        "superseded",
         "decision_taken",
         "too_large",
         "request_invalid",
@@ -134,6 +142,7 @@ def decide(request: HttpRequest, assessment_id: AssessmentId, decision: Decision
     """Store a decision on the estimate. Decisions are added, never changed; the last one counts."""
     who = caller(request)
     assessment = assessment_or_404(assessment_id, who.user)
+    reject_superseded(assessment)
     if isinstance(decision, Accept):
         verdict = decisions.DecisionInput(Verdict.ACCEPTED, confirms_critical=decision.confirm_critical)
     else:

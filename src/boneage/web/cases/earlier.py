@@ -47,7 +47,7 @@ def earlier_of(assessment: Assessment) -> Earlier | None:
         return None
     own = reading_of(assessment)
     others = Assessment.objects.filter(case=assessment.case_id, state=State.DONE, superseded_by=None)
-    others = others.exclude(pk=assessment.pk).exclude(sex=BOTH)
+    others = others.filter(sex=assessment.sex).exclude(pk=assessment.pk)
     usable = [
         Earlier(other, reading_of(other)) for other in others if not (other.is_void or _is_same(other, assessment))
     ]

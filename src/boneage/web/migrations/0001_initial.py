@@ -344,7 +344,7 @@ class Migration(migrations.Migration):
                     "superseded_by",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
+                        on_delete=django.db.models.deletion.CASCADE,
                         related_name="supersedes",
                         to="web.assessment",
                     ),
