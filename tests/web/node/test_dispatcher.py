@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from pynetdicom import evt
 from pytest_django.fixtures import Settings
 
 from boneage.node.mllp import control_id_of
+from boneage.web.cases.cases import change_birth_date
 from boneage.web.cases.decisions import DecisionInput, decide
 from boneage.web.models import Role, User, Verdict
 from boneage.web.node import results
 from boneage.web.node.dispatcher import Receiver
-from boneage.web.node.models import Delivery, ResultFile
+from boneage.web.node.models import Delivery, Instance, ResultFile
 from boneage.web.node.pacs import node_configuration
 from tests.node.parts import peer_serving
 from tests.node.test_commitment import report_on_same_association
@@ -188,6 +189,25 @@ def test_newer_message_replaces_unsent(hospital: Surroundings, make_user: Callab
     assert objects.count() == 2, "objects are no messages: both are kept"
     statuses = [message.decode().split("\r")[2].split("|")[25] for message in hospital.ris.messages]
     assert statuses == ["P", "F"]
+
+
+def test_corrected_birth_date_reaches_charts(hospital: Surroundings, make_user: Callable[..., User]) -> None:
+    """Messages by the corrected age take the place of those before. Each has its own control identifier, also when the
+    first date of birth returns, so that no receiver drops it as a repetition.
+    """
+    instance = assessed(radiograph())
+    assert instance.assessment is not None
+    case, user = instance.assessment.case, make_user(Role.REVIEWER)
+    assert case is not None
+    send_all()
+    for number, birth_date in enumerate((date(2016, 9, 6), date(2017, 9, 6), date(2016, 9, 6))):
+        change_birth_date(case, birth_date, user)
+        Instance.objects.update(revised_at=timezone.now() + timedelta(minutes=number))
+        assert results.advance("dispatcher")
+        send_all()
+    assert len({control_id_of(message) for message in hospital.ris.messages}) == 4
+    assert len(hospital.charts.resources["Observation"]) == 1
+    assert states() == {"archive": "stored", "charts": "stored", "ris": "stored"}
 
 
 def test_messages_of_patient_in_order(hospital: Surroundings) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase, settings
@@ -25,6 +26,7 @@ from boneage.node.configuration import Destination, Sides
 from boneage.node.instance import InstanceHeader
 from boneage.node.intake import CommitmentReport
 from boneage.node.outcome import Outcome, OutcomeCode, Result, SendOutcome
+from boneage.web.cases.cases import change_birth_date
 from boneage.web.cases.decisions import DecisionInput, decide
 from boneage.web.models import Assessment, Case, Role, State, User, Verdict
 from boneage.web.node import outbox, results, studies
@@ -123,6 +125,13 @@ class Life(RuleBasedStateMachine):
         done = Assessment.objects.filter(state=State.DONE, superseded_by=None).order_by("pk").first()
         if done is not None:
             decide(done, DecisionInput(Verdict.CORRECTED, 100.0, "measured again"), user())
+
+    @rule(day=st.integers(1, 3), crash=crashes)
+    def correct_birth_date(self, day: int, crash: bool) -> None:
+        case = Case.objects.first()
+        if case is not None:
+            with suppress(ValidationError):  # a radiograph is being assessed
+                self.do(lambda: change_birth_date(case, date(2012, 1, day), user()), crash=crash)
 
     @rule(crash=crashes)
     def begin_rendering(self, crash: bool) -> None:
@@ -250,7 +259,7 @@ def rendered(claimed: Instance) -> list[Rendered]:
     if assessment.state != State.DONE:
         return []
     decision = assessment.decisions.last()
-    cause = f"{claimed.sop_instance_uid} {assessment.pk} {None if decision is None else decision.pk}"
+    cause = f"{claimed.sop_instance_uid} {assessment.pk} {None if decision is None else decision.pk} {claimed.revision}"
     return [
         Rendered(kind, "1.2.840", rendered_uid(cause.encode(), kind), "1.2", cause.encode()) for kind in ("sc", "sr")
     ]

@@ -11,7 +11,7 @@ from boneage.node.configuration import Destination
 from boneage.node.intake import CommitmentReport
 from boneage.node.outcome import Outcome, OutcomeCode, QueryOutcome, Result, SendOutcome
 from boneage.web.models import Assessment
-from boneage.web.node import outbox, studies
+from boneage.web.node import following, outbox, studies
 from boneage.web.node.intake import DatabaseIntake
 from boneage.web.node.models import Delivery, DeliveryState, Instance, ResultFile
 from boneage.web.node.pacs import node_configuration
@@ -90,6 +90,30 @@ def test_dead_dispatcher_is_released(pacs: Destination) -> None:
     assert states() == ["sending", "due"]
     outbox.release("dispatcher")
     assert send_all(pacs, *SUCCESS) == ["sc"]
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_withdrawn_while_being_sent(pacs: Destination, is_lost: bool) -> None:
+    """A result that no longer counts is not sent again if the attempt fails, or its lease is lost."""
+    (first,) = outbox.claim(pacs, "dispatcher")
+    following.revise(Instance.objects.all())
+    assert states() == ["sending", "given_up"]
+    if is_lost:
+        pass_time(lease_until=timedelta(hours=1))
+        assert outbox.claim(pacs, "another") == []
+    else:
+        assert outbox.finish(first, SendOutcome(Result.RETRY, OutcomeCode.BUSY), pacs)
+    assert set(Delivery.objects.values_list("state", "code")) == {("given_up", outbox.SUPERSEDED)}
+
+
+def test_withdrawn_and_not_committed(pacs: Destination) -> None:
+    """A result that no longer counts is not sent again for a receiver that does not vouch for it."""
+    send_all(pacs, *SUCCESS)
+    following.revise(Instance.objects.all())
+    pass_time(commit_due_at=timedelta(seconds=6))
+    uid, _ = outbox.claim_commitment(pacs)
+    DatabaseIntake().committed(CommitmentReport("pacs", uid, [], {"1.0": 0x0112}))
+    assert states() == ["given_up", "given_up"]
 
 
 def test_failures_end_after_hours(pacs: Destination) -> None:

@@ -12,13 +12,14 @@ from django.utils import timezone
 from boneage.node.intake import Caller
 from boneage.node.selection import SkipReason
 from boneage.web.cases.corrections import move
-from boneage.web.models import Assessment, AuditEvent, Case, Role
+from boneage.web.cases.decisions import DecisionInput, decide
+from boneage.web.models import Assessment, AuditEvent, Case, Role, User, Verdict
 from boneage.web.node import studies
 from boneage.web.node.intake import DatabaseIntake
 from boneage.web.node.models import RENDERING_FAILED, Delivery, DeliveryState, Instance, InstanceState, ResultFile
 from boneage.web.node.summary import REASONS, Whereabouts, delivery_lines, notes
 from boneage.web.queue import jobs
-from boneage.web.report.messages import hl7_of
+from boneage.web.report.messages import fhir_of, hl7_of
 from tests.web.conftest import answer_of_phantom
 from tests.web.node.arrivals import header, instance
 
@@ -249,3 +250,24 @@ def test_messages_name_patient_and_accession() -> None:
     message = hl7_of(assessment).decode()
     assert "|4711^^^HOSPITAL^PI|" in message
     assert "|A-99|" in message
+
+
+def test_messages_of_moved_radiograph_name_its_case(make_user: Callable[..., User]) -> None:
+    """A message that a user downloads names the patient of the case, and not the study of the wrong patient."""
+    assessment = Assessment.objects.get(pk=delivered(DeliveryState.DUE).result.assessment_id)
+    move(assessment, "4712^^^HOSPITAL", make_user(Role.REVIEWER))
+    moved = Assessment.objects.get(pk=assessment.pk)
+    message = hl7_of(moved).decode()
+    assert "|4712^^^HOSPITAL^PI|" in message
+    assert "4711" not in message
+    assert "A-99" not in message
+    assert "ImagingStudy" not in str(fhir_of(moved, "R5"))
+
+
+def test_messages_state_only_a_decision_that_counts(make_user: Callable[..., User]) -> None:
+    """A decision that the assessment no longer has is no longer in the message, nor is its reader."""
+    assessment = Assessment.objects.get(pk=delivered(DeliveryState.DUE).result.assessment_id)
+    decide(assessment, DecisionInput(Verdict.ACCEPTED), make_user(Role.REVIEWER))
+    assert "|reviewer\r" in hl7_of(Assessment.objects.get(pk=assessment.pk)).decode()
+    Assessment.objects.update(decision="", decided_months=None)
+    assert "|reviewer\r" not in hl7_of(Assessment.objects.get(pk=assessment.pk)).decode()

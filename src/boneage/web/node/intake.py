@@ -16,7 +16,7 @@ from boneage.node.intake import Caller, CommitmentReport, DenialReason, IntakeUn
 from boneage.node.selection import SkipReason
 from boneage.web.accounts.audit import SYSTEM, Action, client_address, record
 from boneage.web.models import User, configuration
-from boneage.web.node import outbox, tallies
+from boneage.web.node import following, outbox, tallies
 from boneage.web.node.models import Delivery, Instance, InstanceState, ResultFile
 
 log = logging.getLogger(__name__)
@@ -141,8 +141,11 @@ def _take(instance: ReceivedInstance, header: InstanceHeader) -> _Change | None:
 
 
 def _update(present: Instance, instance: ReceivedInstance, header: InstanceHeader) -> None:
-    """Take another header of the same radiograph. It is assessed again only if sex, birth or study date changed."""
+    """Take another header of the same radiograph. It is assessed again only if sex, birth or study date changed. The
+    results are made again if the patient changed, since they belong to that of the file.
+    """
     is_read = present.assessment_id is not None
+    before = (present.patient_id, present.issuer)
     changed = is_read and (present.state == InstanceState.NEEDS_SEX or _changes_reading(present, header))
     present.take_header(header)
     present.file = instance.file
@@ -154,6 +157,8 @@ def _update(present: Instance, instance: ReceivedInstance, header: InstanceHeade
         present.save(update_fields=[*_HEADER_FIELDS, "state", "reason"])
     else:
         present.save(update_fields=_HEADER_FIELDS)
+        if before != (present.patient_id, present.issuer):
+            following.revise(Instance.objects.filter(pk=present.pk))
 
 
 def _department_of(instance: ReceivedInstance, header: InstanceHeader) -> str:

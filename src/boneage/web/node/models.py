@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from boneage.node.instance import InstanceHeader
 from boneage.web.departments import LONGEST_NAME, NO_DEPARTMENT
 from boneage.web.models import Assessment, User, in_departments_of
+from boneage.web.node.patients import reference_of
 
 _HEADER: TypeAdapter[InstanceHeader] = TypeAdapter(InstanceHeader)
 _UID, _SHA256 = 64, 64
@@ -20,6 +21,8 @@ _UID, _SHA256 = 64, 64
 
 RENDERING_FAILED = "rendering_failed"
 """Reason of an instance whose result objects could not be made."""
+OTHER_PATIENT = "other_patient"
+"""Reason of an instance whose results are withheld: the patient of its file is not the patient of its case."""
 
 
 class InstanceState(models.TextChoices):
@@ -77,6 +80,11 @@ class Instance(models.Model):
 
     assessment = models.ForeignKey(Assessment, null=True, on_delete=models.CASCADE, related_name="instances")
     """Assessment that counts; None before the submission."""
+    revision = models.PositiveIntegerField(default=0)
+    """Number of changes that altered what the results state, other than decisions. Results of an earlier revision no
+    longer count (`boneage.web.node.following`)."""
+    revised_at = models.DateTimeField(null=True)
+    """Time of the last of these changes; None without one."""
     worker = models.CharField(max_length=64, blank=True)
     attempt = models.PositiveIntegerField(default=0)
     """Number of the present attempt to make the result objects. Only its outcome counts."""
@@ -95,6 +103,15 @@ class Instance(models.Model):
             pydantic.ValidationError: there is none.
         """
         return _HEADER.validate_python(self.header_values)
+
+    @property
+    def is_of_other_patient(self) -> bool:
+        """Return whether the radiograph is in the case of another patient than its file states. A file without a
+        Patient ID contradicts no case.
+        """
+        reference = reference_of(self.patient_id, self.issuer)
+        case = None if self.assessment is None else self.assessment.case
+        return case is not None and reference not in {"", case.reference}
 
     def take_header(self, header: InstanceHeader) -> None:
         """Set the header and all columns that follow from it."""
@@ -121,6 +138,8 @@ class ResultFile(models.Model):
     assessment = models.ForeignKey(Assessment, on_delete=models.CASCADE, related_name="+")
     decision = models.BigIntegerField(null=True)
     """Number of the physician's decision (`boneage.web.models.Decision`); None before one."""
+    revision = models.PositiveIntegerField(default=0)
+    """Revision of the instance (`Instance.revision`) from which it was made."""
     kind = models.CharField(max_length=4)
     """Kind of object (`boneage.dicom.objects.Kind`) or of message (`boneage.node.destinations.MessageKind`)."""
     sop_class_uid = models.CharField(max_length=_UID, blank=True)

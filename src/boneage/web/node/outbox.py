@@ -45,7 +45,8 @@ NOT_FOUND = "not_found_there"
 NOT_COMMITTED = "not_committed"
 """Code of a stored delivery whose receiver neither commits storage nor answers queries."""
 SUPERSEDED = "superseded"
-"""Code of a delivery that was given up, because the radiograph was assessed again, or a newer message was made."""
+"""Code of a delivery that was given up: the radiograph was assessed again, its result states something else by now, or
+a newer message was made."""
 MESSAGES = ("fhir", "hl7")
 """Kinds of results that are messages: a newer one of a radiograph replaces those before it at the receiver."""
 
@@ -55,6 +56,10 @@ LATENCY_SECONDS = (1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 86400)
 _UNDER_WAY = (DeliveryState.DUE, DeliveryState.SENDING)
 _BYTES = ("result__file", "result__instance__file")
 _LOST = Q(state=DeliveryState.SENDING, lease_until__lt=Now())
+_COUNTS = Q(result__assessment=F("result__instance__assessment"), result__revision=F("result__instance__revision"))
+"""Deliveries of results that still count. A changed decision does not end them: its own results follow them."""
+_ENDED = {"state": DeliveryState.GIVEN_UP, "code": SUPERSEDED, "lease_until": None}
+"""Columns of a delivery of a result that no longer counts."""
 
 
 # --- begin and end of a delivery --------------------------------------------------------------------------------------
@@ -72,10 +77,18 @@ def add(result: ResultFile, peers: Sequence[str]) -> None:
     Delivery.objects.bulk_create([Delivery(result=result, peer=peer) for peer in peers])
 
 
-def withdraw(instance: Instance) -> None:
-    """Give up deliveries of results that no longer count, if they have not begun, in the open transaction."""
-    old = Delivery.objects.filter(result__instance=instance).exclude(result__assessment=instance.assessment_id)
-    old.filter(state=DeliveryState.DUE).update(state=DeliveryState.GIVEN_UP, code=SUPERSEDED)
+def withdraw(instances: QuerySet[Instance]) -> None:
+    """Give up deliveries of results that no longer count, in the open transaction.
+
+    A delivery that is being sent is given up only if this attempt fails. An administrator cannot send a dead one again.
+
+    Args:
+        instances: instances whose results are withdrawn.
+    """
+    states = (DeliveryState.DUE, DeliveryState.DEAD)
+    old = Delivery.objects.filter(result__instance__in=instances, state__in=states).exclude(_COUNTS)
+    # The state is compared again by the statement that changes it: an attempt may have begun meanwhile.
+    Delivery.objects.filter(pk__in=list(old.values_list("pk", flat=True)), state__in=states).update(**_ENDED)
 
 
 def claim(peer: Destination, worker: str) -> list[Delivery]:
@@ -103,7 +116,9 @@ def _due(peer: Destination) -> QuerySet[Delivery]:
 @transaction.atomic
 def _claim(peer: Destination, worker: str) -> list[Delivery]:
     rows = _due(peer).select_for_update(of=("self",), skip_locked=True).order_by("due_at", "pk")
-    claimed = [row.pk for row in rows.only("pk")[:AT_ONCE]]
+    due = [row.pk for row in rows.only("pk")[:AT_ONCE]]
+    claimed = list(Delivery.objects.filter(_COUNTS, pk__in=due).values_list("pk", flat=True))
+    Delivery.objects.filter(pk__in=set(due).difference(claimed)).update(**_ENDED)
     Delivery.objects.filter(pk__in=claimed).update(
         state=DeliveryState.SENDING,
         attempts=F("attempts") + 1,
@@ -157,7 +172,9 @@ def _fail(rows: QuerySet[Delivery], code: str, status: str, *, stays: bool) -> b
     hours = node_configuration().deliver.give_up_hours
     pause = None if stays else seconds_to_next(failures, (row.now - row.begun_at).total_seconds(), hours)
     changes: dict[str, Any] = {"failures": failures, "code": code, "status": status, "lease_until": None}
-    if pause is None:
+    if not Delivery.objects.filter(_COUNTS, pk=row.pk).exists():
+        changes |= _ENDED
+    elif pause is None:
         log.error("delivery %d to %s is given up: %s", row.pk, row.peer, code)
         changes |= {"state": DeliveryState.DEAD}
     else:

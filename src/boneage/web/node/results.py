@@ -25,7 +25,7 @@ from django.utils.translation import to_language
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from boneage.dicom.identity import ResultKey
+from boneage.dicom.identity import ResultKey, local_time
 from boneage.dicom.objects import KINDS, Kind, ResultObject, rejection_object, result_objects
 from boneage.dicom.structured_report import Verification
 from boneage.explain import overlay
@@ -37,17 +37,16 @@ from boneage.reading.dicom.object import parse_object
 from boneage.reading.facts import ReadLimits
 from boneage.web import texts
 from boneage.web.cases.earlier import decided
-from boneage.web.cases.exports import last_decision
 from boneage.web.installation import bundle
 from boneage.web.models import BOTH, FINAL, Assessment, Decision, PictureKind, State, User, configuration
 from boneage.web.node import outbox
-from boneage.web.node.models import RENDERING_FAILED, Instance, InstanceState, ResultFile
+from boneage.web.node.models import OTHER_PATIENT, RENDERING_FAILED, Instance, InstanceState, ResultFile
 from boneage.web.node.pacs import node_configuration
 from boneage.web.node.studies import file_of
 from boneage.web.queue import jobs
 from boneage.web.queue.pictures import reduced, stored_picture
 from boneage.web.report.figures import heat_map_of
-from boneage.web.report.messages import source_of
+from boneage.web.report.messages import decision_of, issued_at, source_of
 from boneage.web.report.pdf import pdf_bytes
 
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ def advance(worker: str) -> bool:
             lease_until=Now() + timedelta(seconds=_PAUSE_SECONDS)
         )
         return True
-    finish(claimed, made)
+    finish(claimed, made, reason=OTHER_PATIENT if claimed.is_of_other_patient else "")
     return True
 
 
@@ -153,16 +152,17 @@ def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
     """
     jobs.locked(Assessment.objects.filter(instances=claimed))  # first, as everywhere: see `jobs.locked`
     rows = Instance.objects.filter(pk=claimed.pk, state=InstanceState.QUEUED, attempt=claimed.attempt)
+    rows = rows.filter(assessment=claimed.assessment_id, revision=claimed.revision)
     if not rows.update(state=InstanceState.RENDERED, reason=reason, failures=0, worker="", lease_until=None):
         return False
     assert claimed.assessment is not None  # noqa: S101  # narrows the type
-    decision = _decision_of(claimed.assessment)
+    decision = decision_of(claimed.assessment)
     present = set(
         ResultFile.objects.filter(sop_instance_uid__in=[one.sop_instance_uid for one in made]).values_list(
             "sop_instance_uid", flat=True
         )
     )
-    outbox.withdraw(claimed)
+    outbox.withdraw(Instance.objects.filter(pk=claimed.pk))
     for one in made:
         if one.sop_instance_uid in present:  # its first bytes are kept, and were sent
             continue
@@ -170,6 +170,7 @@ def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
             instance=claimed,
             assessment=claimed.assessment,
             decision=None if decision is None else decision.pk,
+            revision=claimed.revision,
             kind=one.kind,
             sop_class_uid=one.sop_class_uid,
             sop_instance_uid=one.sop_instance_uid,
@@ -189,7 +190,8 @@ def render(instance: Instance) -> Iterator[Rendered]:
     """Yield the result objects and messages of an instance, in the order in which they are sent.
 
     Nothing is sent of a radiograph that was read for both sexes, since no number of it counts, nor before a
-    decision if the configuration has ``when = "decided"``.
+    decision if the configuration has ``when = "decided"``. Nothing is sent either of a radiograph that was moved to the
+    case of another patient: its study belongs to the wrong patient, and so would the result.
 
     Args:
         instance: an instance whose assessment is final.
@@ -197,38 +199,48 @@ def render(instance: Instance) -> Iterator[Rendered]:
     assessment = instance.assessment
     file = file_of(instance)
     kinds = wanted_kinds()
-    if assessment is None or file is None or assessment.sex == BOTH:
+    if assessment is None or file is None or assessment.sex == BOTH or instance.is_of_other_patient:
         return
     deliver = node_configuration().deliver
     source = parse_object(file, ReadLimits(max_bytes=max(len(file), configuration().radiograph_bytes)))
     with translation.override(to_language(deliver.language)):
         if assessment.state == State.DONE:
-            if deliver.when == "decided" and _decision_of(assessment) is None:
+            if deliver.when == "decided" and decision_of(assessment) is None:
                 return
             if kinds:
                 yield from map(Rendered.of, _results(instance, assessment, source, kinds))
-            yield from messages_of(assessment)
+            yield from messages_of(assessment, instance.revision)
         elif "sc" in kinds and deliver.on_rejection == "picture" and _is_last(instance):
             yield Rendered.of(_rejection(assessment, source))
 
 
 def _results(instance: Instance, assessment: Assessment, source: Dataset, kinds: list[Kind]) -> Iterator[ResultObject]:
     """Yield the result objects of a finished assessment."""
-    decision = _decision_of(assessment)
+    decision = decision_of(assessment)
     deliver = node_configuration().deliver
-    made_at = (assessment.finished_at or assessment.submitted_at) if decision is None else decision.decided_at
-    yield from result_objects(
+    objects = result_objects(
         source,
         assessment.finished,
         picture_of(assessment),
-        now=timezone.localtime(made_at),
+        now=issued_at(assessment, decision, instance.revised_at),
         kinds=kinds,
         language=deliver.language,
         verification=None if decision is None else _verification(assessment, decision),
         predecessor=_predecessor(instance, assessment, decision),
-        decision="" if decision is None else str(decision.pk),
+        decision=_cause("" if decision is None else str(decision.pk), instance.revision),
         pdf=lambda: pdf_bytes(assessment),
     )
+    for made in objects:
+        if made.kind == "sr" and decision is not None:  # the physician verified it then, whenever it is made again
+            verified_at = local_time(source, timezone.localtime(decision.decided_at))
+            for observer in made.dataset.get("VerifyingObserverSequence", []):
+                observer.VerificationDateTime = verified_at.strftime("%Y%m%d%H%M%S")
+        yield made
+
+
+def _cause(text: str, revision: int) -> str:
+    """Return the cause of a result, from which its UID follows, with the revision if it is not the first one."""
+    return f"{text} revision {revision}".strip() if revision else text
 
 
 def _rejection(assessment: Assessment, source: Dataset) -> ResultObject:
@@ -262,7 +274,7 @@ def wanted_kinds() -> list[Kind]:
     return [kind for kind in KINDS if kind in wanted]
 
 
-def messages_of(assessment: Assessment) -> Iterator[Rendered]:
+def messages_of(assessment: Assessment, revision: int = 0) -> Iterator[Rendered]:
     """Yield the messages of a finished assessment, one for each FHIR server and HL7 receiver.
 
     All messages about a radiograph have one identifier, that of its first assessment, so that a later result takes the
@@ -270,9 +282,10 @@ def messages_of(assessment: Assessment) -> Iterator[Rendered]:
 
     Args:
         assessment: a finished one, of a known sex.
+        revision: revision of the instance (`Instance.revision`).
     """
     document, source = assessment.finished, replace(source_of(assessment), id=str(_first(assessment).pk))
-    decision = _decision_of(assessment)
+    decision = decision_of(assessment)
     for one in node_configuration().receivers():
         if isinstance(one, FhirServer):
             finds = one.find_patient and bool(source.patient)
@@ -285,7 +298,7 @@ def messages_of(assessment: Assessment) -> Iterator[Rendered]:
         else:
             continue
         cause = f"{assessment.pk} {None if decision is None else decision.pk} {one.kinds[0]} {one.name}"
-        uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, cause).int}"
+        uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, _cause(cause, revision)).int}"
         yield Rendered(one.kinds[0], "", uid, "", content, one.name)
 
 
@@ -325,11 +338,6 @@ def picture_of(assessment: Assessment) -> NDArray[np.uint8]:
     return np.asarray(picture, dtype=np.uint8)
 
 
-def _decision_of(assessment: Assessment) -> Decision | None:
-    """Return the decision that counts; None if nobody has decided."""
-    return last_decision(assessment) if assessment.decision else None
-
-
 def _verification(assessment: Assessment, decision: Decision) -> Verification | None:
     values = decided(assessment)
     if values is None:
@@ -343,9 +351,10 @@ def _verification(assessment: Assessment, decision: Decision) -> Verification | 
 
 
 def _predecessor(instance: Instance, assessment: Assessment, decision: Decision | None) -> Dataset | None:
-    """Return the report that the new one replaces: that before the decision, or before a corrected header or sex."""
+    """Return the report that the new one replaces: that before the decision, or before a correction."""
     number = None if decision is None else decision.pk
-    before = instance.results.filter(kind="sr").exclude(assessment=assessment, decision=number)
+    own = Q(assessment=assessment, decision=number, revision=instance.revision)
+    before = instance.results.filter(kind="sr").exclude(own)
     last = before.order_by("-pk").first()
     return None if last is None else pydicom.dcmread(BytesIO(bytes(last.file)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -11,7 +12,7 @@ from boneage.messages.hl7 import oru_r01
 from boneage.messages.result import ResultSource, StudyReference
 from boneage.web.cases.earlier import decided, earlier_of
 from boneage.web.cases.exports import last_decision
-from boneage.web.models import Assessment
+from boneage.web.models import Assessment, Decision
 from boneage.web.report.content import name_of
 
 
@@ -37,25 +38,50 @@ def hl7_of(assessment: Assessment) -> bytes:
 def source_of(assessment: Assessment) -> ResultSource:
     """Return the origin of a result.
 
+    A radiograph that was moved to the case of another patient than its file states is of the patient of the case. The
+    study and its accession number then belong to the wrong patient, and are left out.
+
     Args:
         assessment: a finished one, of a known sex.
     """
-    decision, earlier = last_decision(assessment), earlier_of(assessment)
-    # Identifiers of a radiograph of the PACS (`boneage.web.node`, which is above this room); None for an upload.
-    received = assessment.instances.values("patient_id", "issuer", "accession", "header_values").first()
-    reference = "" if assessment.case is None else assessment.case.reference
-    issued = (assessment.finished_at or assessment.submitted_at) if decision is None else decision.decided_at
+    decision, earlier = decision_of(assessment), earlier_of(assessment)
+    # Radiograph of the PACS (`boneage.web.node`, which is above this room); None for an upload.
+    received = assessment.instances.defer("file").first()
+    issued = issued_at(assessment, decision, None if received is None else received.revised_at)
+    if received is not None and received.is_of_other_patient:
+        received = None
+    if received is None:  # the reference of a case may hold the issuer, as in ``4711^^^HOSPITAL``
+        patient, _, issuer = ("" if assessment.case is None else assessment.case.reference).partition("^^^")
+    else:
+        patient, issuer = received.patient_id, received.issuer
     return ResultSource(
         id=str(assessment.pk),
-        patient=reference if received is None else received["patient_id"],
-        accession="" if received is None else received["accession"],
-        issued=timezone.localtime(issued),
+        patient=patient,
+        accession="" if received is None else received.accession,
+        issued=issued,
         decided=decided(assessment),
         reader="" if decision is None or decision.decided_by is None else name_of(decision.decided_by),
         earlier=None if earlier is None else earlier.reading,
-        issuer="" if received is None else received["issuer"],
-        study=None if received is None else _study(received["header_values"]),
+        issuer=issuer,
+        study=None if received is None else _study(received.header_values),
     )
+
+
+def decision_of(assessment: Assessment) -> Decision | None:
+    """Return the decision that counts; None if nobody has decided, or the decision no longer counts."""
+    return last_decision(assessment) if assessment.decision else None
+
+
+def issued_at(assessment: Assessment, decision: Decision | None, revised_at: datetime | None) -> datetime:
+    """Return the moment from which a result states what it states, in the local time zone.
+
+    Args:
+        assessment: a finished one.
+        decision: the decision that counts; None without one.
+        revised_at: time of the last correction of what the result states; None without one.
+    """
+    issued = (assessment.finished_at or assessment.submitted_at) if decision is None else decision.decided_at
+    return timezone.localtime(issued if revised_at is None else max(issued, revised_at))
 
 
 def _study(header: dict[str, Any] | None) -> StudyReference | None:

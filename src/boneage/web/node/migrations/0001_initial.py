@@ -69,6 +69,8 @@ class Migration(migrations.Migration):
                         to="web.assessment",
                     ),
                 ),
+                ("revision", models.PositiveIntegerField(default=0)),
+                ("revised_at", models.DateTimeField(null=True)),
             ],
         ),
         migrations.CreateModel(
@@ -76,6 +78,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("decision", models.BigIntegerField(null=True)),
+                ("revision", models.PositiveIntegerField(default=0)),
                 ("kind", models.CharField(max_length=4)),
                 ("sop_class_uid", models.CharField(blank=True, max_length=64)),
                 ("sop_instance_uid", models.CharField(max_length=64, unique=True)),
