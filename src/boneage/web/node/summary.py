@@ -20,6 +20,7 @@ from boneage.node.selection import SkipReason
 from boneage.web import texts
 from boneage.web.models import Assessment, Case, User
 from boneage.web.node.models import (
+    OTHER_PATIENT,
     RENDERING_FAILED,
     Contact,
     Delivery,
@@ -58,7 +59,8 @@ class DeliveryLine:
 
 
 def delivery_lines(assessments: Collection[UUID]) -> dict[UUID, DeliveryLine]:
-    """Return where the results of assessments are, by id; nothing for those without a delivery.
+    """Return where the results of assessments are, by id. There is no line without a delivery, unless the results are
+    withheld.
 
     Args:
         assessments: ids of assessments.
@@ -75,7 +77,14 @@ def delivery_lines(assessments: Collection[UUID]) -> dict[UUID, DeliveryLine]:
     destinations: dict[UUID, list[_AtDestination]] = {}
     for key, peer, dead, waiting, stored in rows.order_by("peer"):
         destinations.setdefault(key, []).append(_AtDestination(peer, dead, waiting, stored))
-    return {key: _line(of_it) for key, of_it in destinations.items()}
+    lines = {key: _line(of_it) for key, of_it in destinations.items()}
+    if not node_configuration().receivers():
+        return lines
+    withheld = Instance.objects.filter(assessment__in=assessments, reason=OTHER_PATIENT)
+    for key in withheld.values_list("assessment", flat=True):
+        if key is not None:
+            lines[key] = _withheld_line(lines.get(key))
+    return lines
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,17 @@ def _line(destinations: Sequence[_AtDestination]) -> DeliveryLine:
     labels = {one: [at.label for at in destinations if at.whereabouts is one] for one in Whereabouts}
     present = [one for one in Whereabouts if labels[one]]
     return DeliveryLine(present[0], "; ".join(sentences[one] % {"names": ", ".join(labels[one])} for one in present))
+
+
+def _withheld_line(line: DeliveryLine | None) -> DeliveryLine:
+    """Return the line of a radiograph whose results are withheld, with what was delivered before.
+
+    Args:
+        line: the line about its deliveries; None without one.
+    """
+    names = ", ".join(peer.name for peer in node_configuration().receivers())
+    reason = gettext("not delivered to %(names)s") % {"names": names} + f" ({gettext('another patient in the file')})"
+    return DeliveryLine(Whereabouts.NOT_DELIVERED, "; ".join([reason, *([] if line is None else [line.text])]))
 
 
 def _time(moment: datetime) -> str:
