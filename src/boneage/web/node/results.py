@@ -37,6 +37,7 @@ from boneage.reading.dicom.object import parse_object
 from boneage.reading.facts import ReadLimits
 from boneage.web import texts
 from boneage.web.cases.earlier import decided
+from boneage.web.cases.exports import last_decision
 from boneage.web.installation import bundle
 from boneage.web.models import BOTH, FINAL, Assessment, Decision, PictureKind, State, User, configuration
 from boneage.web.node import outbox
@@ -46,7 +47,7 @@ from boneage.web.node.studies import file_of
 from boneage.web.queue import jobs
 from boneage.web.queue.pictures import reduced, stored_picture
 from boneage.web.report.figures import heat_map_of
-from boneage.web.report.messages import decision_of, issued_at, source_of
+from boneage.web.report.messages import issued_at, source_of
 from boneage.web.report.pdf import pdf_bytes
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
     if not rows.update(state=InstanceState.RENDERED, reason=reason, failures=0, worker="", lease_until=None):
         return False
     assert claimed.assessment is not None  # noqa: S101  # narrows the type
-    decision = decision_of(claimed.assessment)
+    decision = last_decision(claimed.assessment)
     present = set(
         ResultFile.objects.filter(sop_instance_uid__in=[one.sop_instance_uid for one in made]).values_list(
             "sop_instance_uid", flat=True
@@ -205,7 +206,7 @@ def render(instance: Instance) -> Iterator[Rendered]:
     source = parse_object(file, ReadLimits(max_bytes=max(len(file), configuration().radiograph_bytes)))
     with translation.override(to_language(deliver.language)):
         if assessment.state == State.DONE:
-            if deliver.when == "decided" and decision_of(assessment) is None:
+            if deliver.when == "decided" and last_decision(assessment) is None:
                 return
             if kinds:
                 yield from map(Rendered.of, _results(instance, assessment, source, kinds))
@@ -216,7 +217,7 @@ def render(instance: Instance) -> Iterator[Rendered]:
 
 def _results(instance: Instance, assessment: Assessment, source: Dataset, kinds: list[Kind]) -> Iterator[ResultObject]:
     """Yield the result objects of a finished assessment."""
-    decision = decision_of(assessment)
+    decision = last_decision(assessment)
     deliver = node_configuration().deliver
     objects = result_objects(
         source,
@@ -285,7 +286,7 @@ def messages_of(assessment: Assessment, revision: int = 0) -> Iterator[Rendered]
         revision: revision of the instance (`Instance.revision`).
     """
     document, source = assessment.finished, replace(source_of(assessment), id=str(_first(assessment).pk))
-    decision = decision_of(assessment)
+    decision = last_decision(assessment)
     for one in node_configuration().receivers():
         if isinstance(one, FhirServer):
             finds = one.find_patient and bool(source.patient)

@@ -44,7 +44,7 @@ def source_of(assessment: Assessment) -> ResultSource:
     Args:
         assessment: a finished one, of a known sex.
     """
-    decision, earlier = decision_of(assessment), earlier_of(assessment)
+    decision, earlier = last_decision(assessment), earlier_of(assessment)
     # Radiograph of the PACS (`boneage.web.node`, which is above this room); None for an upload.
     received = assessment.instances.defer("file").first()
     issued = issued_at(assessment, decision, None if received is None else received.revised_at)
@@ -65,11 +65,6 @@ def source_of(assessment: Assessment) -> ResultSource:
         issuer=issuer,
         study=None if received is None else _study(received.header_values),
     )
-
-
-def decision_of(assessment: Assessment) -> Decision | None:
-    """Return the decision that counts; None if nobody has decided, or the decision no longer counts."""
-    return last_decision(assessment) if assessment.decision else None
 
 
 def issued_at(assessment: Assessment, decision: Decision | None, revised_at: datetime | None) -> datetime:
