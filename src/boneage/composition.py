@@ -15,7 +15,15 @@ from boneage.bundle.bone_ages import bone_ages
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.estimate import AgeEstimate, combine, lone_region, region_ages
 from boneage.checks import radiograph as checks
-from boneage.clinical.ages import ChronologicalAge, FileAge, StatedAge, age_at_study, age_in_file, parse_written_age
+from boneage.clinical.ages import (
+    ChronologicalAge,
+    FileAge,
+    StatedAge,
+    age_at_study,
+    age_in_file,
+    latest_study_day,
+    parse_written_age,
+)
 from boneage.clinical.discordance import DiscordanceLimits
 from boneage.clinical.documents import file_difference, result_warnings
 from boneage.clinical.maturity import AgeDistribution
@@ -228,13 +236,14 @@ def _read(
         *([] if shows_anything(activations, prepared.shape, hand) else [ResultWarning.of(WarningCode.NO_ACTIVATION)]),
     ]
     stated = source.age if isinstance(source.age, StatedAge) else StatedAge(age=source.age)
-    at_study = age_at_study(stated, facts.patient_age, facts.birth_date, facts.study_date)
+    in_file, last_day = (facts.patient_age, facts.birth_date, facts.study_date), latest_study_day()
+    at_study = age_at_study(stated, *in_file, last_day=last_day)
     reading = _clinical_reading(
         estimate, sex, at_study, by_region, warnings, manifest.carpal_limits, sex_is_known=sex_is_known
     )
     warnings += [
         *result_warnings(reading),
-        *file_difference(at_study.age, age_in_file(facts.patient_age, facts.birth_date, facts.study_date).age),
+        *file_difference(at_study.age, age_in_file(*in_file, last_day=last_day).age),
     ]
     return Assessment(
         source_name=source.name,

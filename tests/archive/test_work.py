@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,18 @@ def test_study_date_of_a_list_where_the_header_has_none(bundle_folder: Path) -> 
     selection = Selection(first_date=date(2013, 1, 1))
     outcome = outcome_of(dicom_radiograph(1, StudyDate=""), bundle_folder, item, selection=selection)
     assert outcome.skipped == "study_date"
+
+
+def test_study_date_in_the_future_gives_neither_age_nor_year(bundle_folder: Path) -> None:
+    study = datetime.now(UTC).date() + timedelta(days=400)
+    content = dicom_radiograph(1, StudyDate=study.strftime("%Y%m%d"))
+    row = outcome_of(content, bundle_folder).row
+    assert row is not None
+    assert (row.get("chronological_age_months"), row.get("study_year")) == (None, None)
+    assert "dates_impossible" in str(row["warnings"])
+    row = outcome_of(content, bundle_folder, identifiers=True).row
+    assert row is not None
+    assert row["study_date"] == study.isoformat()
 
 
 def test_equal_content_has_one_identity(bundle_folder: Path) -> None:

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,21 @@ def test_assess_age_of_the_user_goes_before_the_file(
         precision="days",
         source="dates",
     )
+
+
+def test_assess_uses_no_date_in_the_future(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither stated dates nor those of the file give an age then; today and the day of other time zones do."""
+    today = datetime.now(UTC).date()
+    for study, is_possible in ((today, True), (today + timedelta(days=2), False)):
+        stated = StatedAge(birth_date=today - timedelta(days=4000), study_date=study)
+        assessment = assess(png, "F", bundle, age=stated)
+        assert (assessment.reading.chronological_age is not None) is is_possible
+        assert assessment.has_warning(WarningCode.DATES_IMPOSSIBLE) is not is_possible
+    change_facts(monkeypatch, birth_date=date(2010, 1, 1), study_date=today + timedelta(days=400))
+    stated = StatedAge(birth_date=date(2014, 1, 1), study_date=date(2020, 1, 1))
+    assessment = assess(png, "F", bundle, age=stated)
+    assert assessment.reading.chronological_age is not None
+    assert not codes(assessment) & {WarningCode.DATES_IMPOSSIBLE, WarningCode.AGE_DIFFERS_FROM_FILE}
 
 
 def test_assess_uses_the_configured_reference(png: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from boneage.clinical.ages import (
     entered_age,
     exact_age,
     gap_months,
+    latest_study_day,
     parse_patient_age,
     parse_written_age,
 )
@@ -100,6 +101,12 @@ def test_age_from_dates_impossible(birth: date, study: date, last_day: date | No
     with pytest.raises(ClinicalError) as error:
         age_from_dates(birth, study, last_day=last_day)
     assert error.value.code == code
+
+
+def test_latest_study_day_is_today_somewhere() -> None:
+    """It is the day at 14 hours east of Greenwich, so never before the local one and at most one day after it."""
+    before = datetime.now(UTC).date()
+    assert before <= latest_study_day() <= datetime.now(UTC).date() + timedelta(days=1)
 
 
 @pytest.mark.parametrize(

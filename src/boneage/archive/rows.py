@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from boneage.archive.origin import Origin
 from boneage.archive.pseudonyms import Pseudonyms
+from boneage.clinical.ages import latest_study_day
 from boneage.errors import BoneageError, RejectionCode
 from boneage.file_names import shown
 from boneage.flat_row import COLUMN_TYPES
@@ -124,7 +125,7 @@ class RowMaker:
             "study": self._identifier("uid", origin.study_uid),
             "series": self._identifier("uid", origin.series_uid),
             "instance": self._identifier("uid", origin.instance_uid),
-            "study_year": None if origin.study_date is None else origin.study_date.year,
+            "study_year": _year(origin.study_date),
             "manufacturer": shown(origin.manufacturer),
             "model": shown(origin.model),
             "device": self._identifier("device", *device),
@@ -144,6 +145,11 @@ class RowMaker:
 
     def _sha256(self, sha256: str) -> str | None:
         return (sha256 if self.identifiers else self.pseudonyms.of("sha256", sha256)) or None
+
+
+def _year(study_date: date | None) -> int | None:
+    """Return the year of a study. A date in the future is an error of entry and gives none."""
+    return None if study_date is None or study_date > latest_study_day() else study_date.year
 
 
 def _plain(cell: object) -> Cell:

@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -36,6 +36,9 @@ AGREEMENT_MONTHS = 0.25
 
 TOLERANCE_MONTHS = 1.0
 """Largest gap, in months, between an age that a person states and the dates or the file: people count differently."""
+
+_FARTHEST_FROM_UTC = timedelta(hours=14)
+"""Largest time zone offset. A date lies in the future only if it does so everywhere on earth."""
 
 _LAST_YEAR = 9998
 _PATIENT_AGE = re.compile(r"0*([0-9]{1,3}) *([DWMY])")
@@ -227,13 +230,18 @@ def calendar_months(birth_date: date, study_date: date) -> float:
     return months + (_day(study_date) - start).days / (end - start).days
 
 
+def latest_study_day() -> date:
+    """Return the last day that does not lie in the future somewhere on earth, for `age_from_dates`."""
+    return (datetime.now(UTC) + _FARTHEST_FROM_UTC).date()
+
+
 def age_from_dates(birth_date: date, study_date: date, *, last_day: date | None = None) -> ChronologicalAge:
     """Return the age at the study, exact to the day.
 
     Args:
         birth_date: not before 1900.
         study_date: not before the birth date.
-        last_day: last day on which a study can have taken place, usually today; unchecked if None.
+        last_day: last day on which a study can have taken place (`latest_study_day`); unchecked if None.
 
     Raises:
         ClinicalError: ``birth_too_early``, ``study_before_birth``, ``study_in_future`` or ``age_out_of_range``.
