@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.fileset import FileSet
 
-from boneage.archive.folders import dicomdir_source, folder_source, list_source
+from boneage.archive.folders import FileSource, dicomdir_source, ensure_reachable, folder_source, list_source
 from boneage.errors import Rejection, TableError
 from tests.archive.parts import dicom_radiograph
 
@@ -31,6 +31,67 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a" / "1.png").write_bytes(b"1")
     (tmp_path / "a" / "circle").symlink_to(tmp_path)
     assert [Path(item.locator).name for item in folder_source(tmp_path).items()] == ["1.png"]
+
+
+def names_of(source: FileSource) -> list[str]:
+    return [Path(item.locator).name for item in source.items()]
+
+
+@pytest.mark.parametrize("place", ["hands", "years/hands", "."])
+def test_results_in_the_source_are_left_out(tmp_path: Path, place: str) -> None:
+    """Results are no radiographs, wherever they lie in the folder, even beside the radiographs."""
+    out, salt = tmp_path / place, tmp_path / "years" / "hands.salt"
+    files = (
+        "radiographs.csv",
+        "radiographs.parquet/a.parquet",
+        "report.html",
+        "thumbnails/1.jpg",
+        "state/rows-1.jsonl",
+    )
+    for path in (tmp_path / "1.png", tmp_path / "hands2" / "2.png", salt, *(out / name for name in files)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1")
+    source = folder_source(tmp_path)
+    source.leave_out_results(out, salt)
+    assert (names_of(source), source.expected) == (["1.png", "2.png"], 2)
+
+
+def test_results_outside_of_the_source_leave_out_nothing(tmp_path: Path) -> None:
+    """Nor does a folder that contains the source, or a table that names the files."""
+    path = tmp_path / "archive" / "1.png"
+    path.parent.mkdir()
+    path.write_bytes(b"1")
+    table = tmp_path / "list.csv"
+    table.write_text("image,sex\narchive/1.png,F\n")
+    for source in (folder_source(path.parent), list_source(table)):
+        for out in (tmp_path, tmp_path / "arch"):
+            source.leave_out_results(out, tmp_path / "salt")
+            assert names_of(source) == ["1.png"]
+    source = list_source(table)
+    source.leave_out_results(path.parent, tmp_path / "salt")
+    assert names_of(source) == ["1.png"]
+
+
+def test_results_are_left_out_through_links(tmp_path: Path) -> None:
+    (tmp_path / "archive" / "hands").mkdir(parents=True)
+    (tmp_path / "archive" / "hands" / "report.html").write_bytes(b"1")
+    (tmp_path / "link").symlink_to(tmp_path / "archive")
+    for place, out in (("archive", "link/hands"), ("link", "archive/hands")):
+        source = folder_source(tmp_path / place)
+        assert names_of(source) == ["report.html"]
+        source.leave_out_results(tmp_path / out, tmp_path / "salt")
+        assert names_of(source) == []
+
+
+def test_folder_without_files_is_not_reachable(tmp_path: Path) -> None:
+    """An empty folder is what remains of a disk that is not mounted. Hidden files and folders do not count."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".hidden").write_bytes(b"1")
+    with pytest.raises(TableError, match="mounted") as caught:
+        ensure_reachable(folder_source(tmp_path))
+    assert caught.value.code == "table_image_missing"
+    (tmp_path / "empty" / "1.png").write_bytes(b"1")
+    ensure_reachable(folder_source(tmp_path))
 
 
 def test_stamp_changes_with_the_file(tmp_path: Path) -> None:

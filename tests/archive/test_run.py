@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pyarrow.parquet
 import pytest
 
 from boneage.archive.folders import folder_source, list_source
+from boneage.archive.items import ArchiveItem
 from boneage.archive.journal import Journal
 from boneage.archive.pseudonyms import open_salt
 from boneage.archive.rows import ARCHIVE_COLUMNS
@@ -81,6 +83,45 @@ def test_files_that_are_away_keep_their_rows(bundle_folder: Path, tmp_path: Path
     assert caught.value.code == "table_image_missing"
     assert not (tmp_path / "new").exists()
     assert not (tmp_path / "salt").exists()
+
+
+def test_results_within_the_source_are_not_read(bundle_folder: Path, tmp_path: Path) -> None:
+    """A second run finds nothing new, and one whose radiographs are away fails although its results are there."""
+    archive, out = tmp_path / "archive", tmp_path / "archive" / "hands"
+    archive.mkdir()
+    (archive / "0.dcm").write_bytes(dicom_radiograph(0))
+    options = ArchiveOptions(archive / "hands.salt", str(bundle_folder), thumbnails=True, workers=1)
+    assert read_archive(folder_source(archive), out, options).done == 1
+    before = (out / "radiographs.csv").read_bytes()
+    counts = read_archive(folder_source(archive), out, options)
+    assert (counts.before, counts.done) == (1, 0)
+    assert (out / "radiographs.csv").read_bytes() == before
+    (archive / "0.dcm").unlink()
+    with pytest.raises(TableError) as caught:
+        read_archive(folder_source(archive), out, options)
+    assert caught.value.code == "table_image_missing"
+
+
+def test_empty_pacs_gives_empty_tables(bundle_folder: Path, tmp_path: Path) -> None:
+    """A PACS that answers without any object is reachable. No engine is started without work."""
+    options = ArchiveOptions(tmp_path / "salt", str(bundle_folder))
+    counts = read_archive(EmptySource(), tmp_path / "out", options)
+    assert counts.done == 0
+    assert rows_of(tmp_path / "out" / "radiographs.csv") == []
+    assert "<b>0</b>radiographs" in (tmp_path / "out" / "report.html").read_text()
+
+
+class EmptySource:
+    """A PACS without objects."""
+
+    description = "a PACS"
+    expected = 0
+
+    def items(self) -> Iterator[ArchiveItem]:
+        return iter(())
+
+    def read(self, item: ArchiveItem) -> bytes:
+        raise AssertionError(item)
 
 
 def test_corrected_list_replaces_the_row(bundle_folder: Path, tmp_path: Path) -> None:

@@ -35,16 +35,15 @@ def test_salt_must_lie_outside_of_the_results(tmp_path: Path) -> None:
     assert "outside" in error_of(result)
 
 
-def test_empty_archive_gives_empty_tables(tmp_path: Path) -> None:
-    """No engine is started without work."""
+def test_empty_folder_is_an_error(tmp_path: Path) -> None:
+    """It may be the mount point of a disk that is away. Nothing is written."""
     (tmp_path / "archive").mkdir()
     bundle = tiny_bundle(tmp_path / "tiny")
     result = boneage("archive", tmp_path / "archive", "--out", tmp_path / "out", "--bundle", bundle)
-    assert result.exit_code == 0, result.stderr
-    assert "0 done now, 0 before" in result.stdout
-    assert len((tmp_path / "out" / "radiographs.csv").read_text().splitlines()) == 1
-    assert "<b>0</b>radiographs" in (tmp_path / "out" / "report.html").read_text()
-    assert (tmp_path / "out.salt").exists()
+    assert result.exit_code == 6
+    assert "[table_image_missing]" in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.salt").exists()
 
 
 def test_silent_scheduler_and_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from boneage.tables.radiographs import ListedRadiograph, read_list
 
 DICOMDIR = "DICOMDIR"
 """Name of the index of a CD (PS3.10, 8.6)."""
+RESULT_NAMES = ("radiographs.csv", "radiographs.parquet", "report.html", "thumbnails", "state")
+"""Names of the files and folders that a run writes into the folder of the results."""
 _RECORDS = "DirectoryRecordSequence"
 
 
@@ -26,11 +28,13 @@ class FileSource:
     Attributes:
         description: Kind of source.
         expected: Number of files.
+        folder: The folder, if the files were found by a walk through it.
     """
 
     description: str
     expected: int | None
     _items: Sequence[ArchiveItem] = field(repr=False)
+    folder: Path | None = field(default=None, repr=False)
 
     def items(self) -> Iterator[ArchiveItem]:
         """Yield the files in their order."""
@@ -44,21 +48,41 @@ class FileSource:
         """
         return read_file(Path(item.locator))
 
+    def leave_out_results(self, out: Path, salt: Path) -> None:
+        """Leave out what earlier runs wrote into the folder of the source. Files that a table names stay.
+
+        Args:
+            out: Folder of the results. All below it is left out; but if it contains the whole source, only the entries
+                that a run writes are left out.
+            salt: File with the key of the pseudonyms.
+        """
+        if self.folder is None:
+            return
+        root, results = self.folder.resolve(), out.resolve()
+        written = [results / name for name in RESULT_NAMES] if root.is_relative_to(results) else [results]
+        inside = [path for path in (*written, salt.resolve()) if path.is_relative_to(root)]
+        own = [str(self.folder.absolute() / path.relative_to(root)) for path in inside]  # written like the items
+        below = tuple(path + os.sep for path in own)
+        self._items = [one for one in self._items if one.locator not in own and not one.locator.startswith(below)]
+        self.expected = len(self._items)
+
     def __getstate__(self) -> dict[str, object]:
-        """Leave out the items, which workers do not need."""
-        return {"description": self.description, "expected": self.expected, "_items": ()}
+        """Leave out the items and the folder, which workers do not need."""
+        return {"description": self.description, "expected": self.expected, "_items": (), "folder": None}
 
 
 def ensure_reachable(source: Source) -> None:
     """Check that at least one file of a source is at its place: a disk that is not mounted has none.
 
+    A folder without files counts as well, since the mount point of such a disk is an empty folder.
+
     Raises:
         TableError: ``table_image_missing``.
     """
-    if isinstance(source, FileSource) and source.expected and not any(item.stamp for item in source.items()):
+    if isinstance(source, FileSource) and not any(item.stamp for item in source.items()):
         raise TableError(
             "table_image_missing",
-            f"None of the {source.expected} files of {source.description} can be found. Is the disk away?"
+            f"No file of the source, {source.description}, can be found. Check that the disk is mounted."
             " Nothing was changed.",
         )
 
@@ -80,7 +104,7 @@ def folder_source(folder: Path) -> FileSource:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         names = sorted(name for name in files if not name.startswith(".") and name != DICOMDIR)
         items += [_item(Path(root, name)) for name in names]
-    return FileSource("a folder", len(items), items)
+    return FileSource("a folder", len(items), items, folder)
 
 
 def list_source(table: Path) -> FileSource:

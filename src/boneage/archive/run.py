@@ -11,7 +11,7 @@ from pathlib import Path
 
 from boneage.archive.engine import Engine, open_engine
 from boneage.archive.figures import FigureCounter
-from boneage.archive.folders import ensure_reachable
+from boneage.archive.folders import FileSource, ensure_reachable
 from boneage.archive.items import ArchiveItem, Selection, Source
 from boneage.archive.journal import Journal
 from boneage.archive.origin import read_patients
@@ -97,7 +97,7 @@ def read_archive(source: Source, out: Path, options: ArchiveOptions, progress: P
     """Read an archive, and write its tables and its report. Interrupted anywhere, the same call continues.
 
     Args:
-        source: The source.
+        source: The source. A folder loses the files that lie in `out`, since they are results of earlier runs.
         out: Folder of the results.
         options: The options. Those that decide a row must be the same when a run continues.
         progress: See `Progress`.
@@ -111,6 +111,8 @@ def read_archive(source: Source, out: Path, options: ArchiveOptions, progress: P
         OSError: The folder cannot be written.
     """
     bundle = Bundle.open(options.bundle, threads=1)
+    if isinstance(source, FileSource):
+        source.leave_out_results(out, options.salt)
     ensure_reachable(source)
     patients = {} if options.patients is None else read_patients(options.patients)
     settings = Settings(
