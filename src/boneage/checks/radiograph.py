@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import statistics
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
@@ -75,8 +77,15 @@ _MANY_BONES = 5
 _MOST_BONES = 0.5
 """Share of unreadable bones above which the estimate must not be used, as on 1 of 399 validation radiographs."""
 
-_WORDS_FOR_HANDS = ("HAND", "WRIST", "FINGER", "THUMB", "CARP", "EXTREM", "UP_EXM", "BONE AGE", "BONEAGE")
-"""Words in Body Part Examined, in upper case, that agree with a hand (DICOM PS3.16, Annex L, and common variants)."""
+_HAND_WORDS = re.compile(
+    r"HAND|WRIST|FINGER|THUMB|CARP|UP_EXM|UPPER[ _]?LIMB|BONE[ _]?AGE"
+    r"|(?<![A-Z])(?:[LR]?HNDS?|MANOS?|MANI|MAINS?|MAOS?|MUNECAS?|POIGNETS?|POLS[IO]|PUNHOS?)(?![A-Z])"
+)
+"""Words in Body Part Examined, in upper case without accents, that agree with a hand (DICOM PS3.16, Annex L, common
+variants, and hand and wrist in Spanish, French, Italian and Portuguese). Short ones must stand alone."""
+
+_LOWER_EXTREMITY = re.compile(r"LOW|LEXTREM|INFER|UNTER")
+"""Words beside ``EXTREM`` that tell the lower extremity from the upper one, in the same languages and in German."""
 
 
 def radiograph_warnings(
@@ -155,7 +164,7 @@ def file_warnings(facts: RadiographFacts, given: Sex | None, hand: Hand | None) 
     """
     if facts.for_processing:
         yield ResultWarning.of(WarningCode.FOR_PROCESSING)
-    if facts.body_part and not any(word in facts.body_part.upper() for word in _WORDS_FOR_HANDS):
+    if facts.body_part and not _agrees_with_hand(facts.body_part):
         yield ResultWarning.of(WarningCode.OTHER_BODY_PART_DECLARED, part=facts.body_part)
     if facts.side == "R" and (hand is None or not hand.mirrored):  # mirrored, it was read as a left hand
         yield ResultWarning.of(WarningCode.RIGHT_HAND_DECLARED)
@@ -171,6 +180,14 @@ def file_warnings(facts: RadiographFacts, given: Sex | None, hand: Hand | None) 
         yield ResultWarning.of(WarningCode.BURNED_IN_ANNOTATION)
     if given is not None and facts.sex is not None and facts.sex != given:
         yield ResultWarning.of(WarningCode.SEX_DIFFERS_FROM_FILE, given=given.value, said=facts.sex.value)
+
+
+def _agrees_with_hand(body_part: str) -> bool:
+    """Return True if a declared body part is a hand or contains one, such as an extremity that is not the lower one."""
+    plain = "".join(one for one in unicodedata.normalize("NFKD", body_part) if not unicodedata.combining(one)).upper()
+    if _HAND_WORDS.search(plain):
+        return True
+    return "EXTREM" in plain and not _LOWER_EXTREMITY.search(plain)
 
 
 def estimate_warnings(
