@@ -60,12 +60,17 @@ def test_blur_rises_with_blur() -> None:
 
 
 def test_detail_is_lost_before_there_is_a_warning() -> None:
-    soft = blurred(PIXELS, 0.0040)
-    assert Detail.of(soft, HAND, grey_of(soft, HAND)).is_lost
-    assert codes(soft, HAND) == []
+    soft = Detail(blur=0.715, blockiness=1.0)
+    assert soft.is_lost
+    assert not list(detail_warnings(soft))
     assert not Detail.of(PIXELS, HAND, grey_of(PIXELS, HAND)).is_lost
     strong = compressed(PIXELS, 8)
     assert Detail.of(strong, HAND, grey_of(strong, HAND)).is_lost
+
+
+def test_median_filter_has_a_warning() -> None:
+    """It removes the detail of bones, and keeps edges sharp."""
+    assert codes(np.asarray(cv2.medianBlur(PIXELS, 5), np.float32), HAND) == [("blurred", Severity.CAUTION)]
 
 
 @pytest.mark.parametrize("size", [(12, 1), (1, 12)])
