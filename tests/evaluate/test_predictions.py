@@ -14,7 +14,7 @@ from boneage.sex import Sex
 
 _RADIOGRAPHS = st.lists(
     st.tuples(
-        st.sampled_from(Sex), st.floats(20.5, 240), st.floats(-100, 400), st.sampled_from(["half", "mid", "a,b", ""])
+        st.sampled_from(Sex), st.floats(20.5, 240), st.floats(20.5, 300), st.sampled_from(["half", "mid", "a,b", ""])
     ),
     min_size=1,
     max_size=20,
@@ -68,6 +68,9 @@ def test_write_predictions_columns(tmp_path: Path) -> None:
         ("low_80,high_80", "12,11", "table_value"),
         ("low_80,high_80", "12,", "table_value"),
         ("LOW_80,High_80", "12,nan", "table_value"),
+        ("low_95,low_80,high_80,high_95", "5,4,20,21", "table_value"),
+        ("low_95,low_80,high_80,high_95", "5,6,20,19", "table_value"),
+        ("low_95,low_80,high_80,high_95", "8,2,30,20", "table_value"),
     ],
 )
 def test_read_predictions_rejects_invalid_intervals(tmp_path: Path, columns: str, cells: str, code: str) -> None:
@@ -87,6 +90,8 @@ def test_read_predictions_rejects_invalid_intervals(tmp_path: Path, columns: str
         ("b,F,10,", "table_value"),
         ("b,F,10,nan", "table_value"),
         ("b,F,10,99999", "table_value"),
+        ("b,F,10,-50", "table_value"),
+        ("b,F,10,301", "table_value"),
         (",F,10,10", "table_value"),
         ("a,F,10,10", "table_duplicate"),
     ],
@@ -105,6 +110,25 @@ def test_labels_in_years_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="years") as caught:
         read_predictions(table)
     assert caught.value.code == "table_units"
+
+
+def test_estimates_in_years_are_rejected(tmp_path: Path) -> None:
+    """The labels are in months, and so high that the estimates cannot be."""
+    table = tmp_path / "p.csv"
+    rows = [f"{n},F,{12 * n},{n + 0.5}" for n in range(2, 19)]
+    table.write_text("\n".join(["id,sex,boneage,age_months", *rows, "x,F,24,20"]) + "\n")
+    with pytest.raises(TableError, match="age_months") as caught:
+        read_predictions(table)
+    assert caught.value.code == "table_units"
+
+
+def test_estimates_of_infants_are_read(tmp_path: Path) -> None:
+    """All estimates are below 20 months, some below 0, and a few labels above; equal bounds are in order."""
+    table = tmp_path / "p.csv"
+    columns = "id,sex,boneage,age_months,low_95,low_80,high_80,high_95"
+    rows = [f"{n},F,{2 * n},{1.5 * n - 4},-5,-5,{2 * n},{2 * n}" for n in range(14)]
+    table.write_text("\n".join([columns, *rows]) + "\n")
+    assert read_predictions(table).age_months.min() == -4
 
 
 def test_read_predictions_ignores_case(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ column can group the figures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,12 @@ BOUNDS = {percent: (f"low_{percent}", f"high_{percent}") for percent in INTERVAL
 """Columns of the bounds of intervals."""
 AGE_RANGE_MONTHS = (0.0, 240.0)
 """Range of labels and chronological ages, months."""
+PREDICTION_RANGE_MONTHS = (-24.0, 300.0)
+"""Range of estimates of a predictions table, months. Networks can be slightly below 0 for newborns. The 11,573
+out-of-fold estimates of `standard` lie between 11 and 215 months."""
 ESTIMATE_RANGE_MONTHS = (-1200.0, 1200.0)
-"""Range of values that can be ages in months. It excludes other units, such as days or milliseconds."""
+"""Range of the bounds of intervals, which may be wide, and of estimates for radiographs that may be unusable, months.
+It excludes other units, such as days or milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +94,8 @@ def read_predictions(table: Path) -> Predictions:
 
     Raises:
         TableError: Same as in `boneage.tables.csv_table.read_rows`; ``table_columns`` for one bound without the other;
-            ``table_value`` with the line of a bad cell; ``table_units`` if the labels seem to be years;
-            ``table_duplicate`` for a duplicate id.
+            ``table_value`` with the line of a bad cell or of bounds in the wrong order; ``table_units`` for labels or
+            estimates in years; ``table_duplicate`` for a duplicate id.
     """
     bounds = [column for pair in BOUNDS.values() for column in pair]
     rows = read_rows(table, _COLUMNS, bounds)
@@ -100,7 +105,7 @@ def read_predictions(table: Path) -> Predictions:
         ids=tuple(row.text("id") for row in rows),
         sexes=tuple(sex_of(row) for row in rows),
         boneage_months=np.array([row.number("boneage", *AGE_RANGE_MONTHS) for row in rows]),
-        age_months=np.array([row.number("age_months", *ESTIMATE_RANGE_MONTHS) for row in rows]),
+        age_months=np.array([row.number("age_months", *PREDICTION_RANGE_MONTHS) for row in rows]),
         groups={column: tuple(row.cells[column] for row in rows) for column in further},
         intervals={
             percent: np.array([bounds_of(row, percent) for row in rows])
@@ -109,6 +114,8 @@ def read_predictions(table: Path) -> Predictions:
         },
     )
     reject_years(rows, "boneage")
+    _reject_estimates_in_years(rows, predictions)
+    _ensure_nested(rows, predictions.intervals)
     return predictions
 
 
@@ -155,6 +162,35 @@ def bounds_of(row: Row, percent: int) -> tuple[float, float]:
     if ends[0] > ends[1]:
         raise row.bad_value(high, f"must not be below {low}")
     return ends
+
+
+def _reject_estimates_in_years(rows: Sequence[Row], predictions: Predictions) -> None:
+    """Check that estimates are not in years.
+
+    Estimates of infants may all be low, although a label is high enough for `reject_years`. They are therefore checked
+    only if they lie closer to the labels after multiplication by 12.
+
+    Raises:
+        TableError: ``table_units``.
+    """
+    as_months = 12 * predictions.age_months - predictions.boneage_months
+    if np.median(np.abs(as_months)) < np.median(np.abs(predictions.error_months)):
+        reject_years(rows, "age_months")
+
+
+def _ensure_nested(rows: Sequence[Row], intervals: Mapping[int, NDArray[np.float64]]) -> None:
+    """Check that narrower intervals lie within wider ones.
+
+    Raises:
+        TableError: ``table_value`` for the first row that has another order.
+    """
+    for narrow, wide in pairwise(sorted(intervals)):
+        too_low = intervals[narrow][:, 0] < intervals[wide][:, 0]
+        too_high = intervals[narrow][:, 1] > intervals[wide][:, 1]
+        for end, is_outside, side in ((0, too_low, "below"), (1, too_high, "above")):
+            if is_outside.any():
+                row = rows[int(np.argmax(is_outside))]
+                raise row.bad_value(BOUNDS[narrow][end], f"must not be {side} {BOUNDS[wide][end]}")
 
 
 def sex_of(row: Row) -> Sex:
