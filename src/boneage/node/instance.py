@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
-from boneage.clinical.ages import age_in_file
+from boneage.clinical.ages import age_in_file, latest_study_day
 from boneage.files import sha256_of
 from boneage.reading.dicom.bounds import BYTES, BoundedBytes, bounded_item, bounded_value, quiet_pydicom
 from boneage.reading.dicom.facts import has_both_sides, is_for_processing, stated_side, study_day
@@ -126,7 +126,8 @@ class InstanceHeader:
     @property
     def least_age_months(self) -> float | None:
         """Lowest age at the study that the file allows, months; None if it is unknown or contradicts itself."""
-        age = age_in_file(self.patient_age or None, self.birth_date, self.study_date).age
+        latest = latest_study_day()
+        age = age_in_file(self.patient_age or None, self.birth_date, self.study_date, last_day=latest).age
         return None if age is None else age.lower_months
 
 

@@ -8,18 +8,10 @@ from django.utils import timezone
 
 from boneage.clinical.ages import FIRST_DAY, OLDEST_MONTHS, AgePrecision, AgeSource, ChronologicalAge
 
-__all__ = ["FIRST_DAY", "age_of_columns", "last_day", "midnight", "midnight_after"]
+__all__ = ["FIRST_DAY", "age_of_columns", "midnight", "midnight_after"]
 
 _UNIT_MONTHS = {AgePrecision.YEARS: 12.0, AgePrecision.MONTHS: 1.0}
 """Length of the interval of an age, months. Ages in weeks and days count as exact."""
-
-_FARTHEST_FROM_UTC = timedelta(hours=14)
-"""Largest time zone offset. A date lies in the future only if it does so everywhere."""
-
-
-def last_day() -> date:
-    """Return the last day that does not lie in the future somewhere on earth."""
-    return (timezone.now() + _FARTHEST_FROM_UTC).date()
 
 
 def midnight(day: date) -> datetime:

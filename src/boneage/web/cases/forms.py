@@ -13,11 +13,18 @@ from django.db import transaction
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
-from boneage.clinical.ages import TOLERANCE_MONTHS, AgePrecision, calendar_months, exact_age, gap_months
+from boneage.clinical.ages import (
+    TOLERANCE_MONTHS,
+    AgePrecision,
+    calendar_months,
+    exact_age,
+    gap_months,
+    latest_study_day,
+)
 from boneage.web.accounts import audit
 from boneage.web.cases import idempotency
 from boneage.web.cases.cases import give_birth_date
-from boneage.web.chronological_age import age_of_columns, last_day
+from boneage.web.chronological_age import age_of_columns
 from boneage.web.departments import NO_DEPARTMENT
 from boneage.web.models import SEXES, Assessment, Case, User, configuration
 from boneage.web.queue import jobs
@@ -344,7 +351,7 @@ def composed_reference(text: str) -> str:
 
 
 def _reject_future(day: date | None) -> date | None:
-    if day is not None and day > last_day():
+    if day is not None and day > latest_study_day():
         raise ValidationError(_("This date is in the future."), "date_in_future")
     return day
 

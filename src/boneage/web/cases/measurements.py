@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from boneage.clinical.ages import calendar_months
+from boneage.clinical.ages import calendar_months, latest_study_day
 from boneage.clinical.height import (
     AdultHeightTable,
     Contraindication,
@@ -31,7 +31,7 @@ from boneage.sex import Sex
 from boneage.web.accounts.audit import Action, by_token, record
 from boneage.web.cases.earlier import reading_of
 from boneage.web.cases.follow_up import usable
-from boneage.web.chronological_age import FIRST_DAY, last_day
+from boneage.web.chronological_age import FIRST_DAY
 from boneage.web.models import BOTH, Assessment, Case, Measurements, User
 
 NONE_PRESENT = "none"
@@ -187,7 +187,7 @@ class MeasurementsForm(forms.Form):
     def clean_height_date(self) -> date | None:
         """Reject a date in the future, and one before the birth."""
         day: date | None = self.cleaned_data["height_date"]
-        if day is not None and not (self._case.birth_date or FIRST_DAY) <= day <= last_day():
+        if day is not None and not (self._case.birth_date or FIRST_DAY) <= day <= latest_study_day():
             raise ValidationError(_("The height must be measured after the birth, and not in the future."))
         return day
 

@@ -11,10 +11,10 @@ from django.db.models.functions import Now
 from django.http import Http404
 from django.utils.translation import gettext
 
+from boneage.clinical.ages import latest_study_day
 from boneage.node.instance import InstanceHeader
 from boneage.node.selection import SkipReason, select
 from boneage.web.accounts.audit import SYSTEM, Action, record
-from boneage.web.chronological_age import last_day
 from boneage.web.models import Assessment, Case, PictureKind, Role, State, User
 from boneage.web.node import tallies
 from boneage.web.node.models import Instance, InstanceState
@@ -196,7 +196,7 @@ def _locked_case(assessment: Assessment) -> Case | None:
 
 def _dates(header: InstanceHeader) -> tuple[date | None, date | None]:
     """Return birth and study date, as far as they can be true together. The file's own warn of what cannot."""
-    latest = last_day()
+    latest = latest_study_day()
     birth = header.birth_date if header.birth_date is not None and header.birth_date <= latest else None
     study = header.study_date if header.study_date is not None and header.study_date <= latest else None
     return (birth, study) if birth is None or study is None or birth <= study else (None, None)

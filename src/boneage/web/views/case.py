@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from boneage import words
+from boneage.clinical.ages import latest_study_day
 from boneage.clinical.height import HeightInputError
 from boneage.clinical.references import configured_reference
 from boneage.clinical.sds import SdsResult
@@ -37,7 +38,7 @@ from boneage.web.cases.measurements import (
 )
 from boneage.web.cases.registered import VIEW_BOX, RegisteredRadiograph, registered
 from boneage.web.cases.worklist import Row, detailed
-from boneage.web.chronological_age import FIRST_DAY, last_day
+from boneage.web.chronological_age import FIRST_DAY
 from boneage.web.models import BOTH, Assessment, Case, Role, User, Verdict, configuration
 from boneage.web.plots.growth import GrowthPoint, growth_plot
 from boneage.web.plots.sds import SdsPoint, sds_plot
@@ -60,7 +61,7 @@ class _BirthDate(forms.Form):
 
     def clean_birth_date(self) -> Any:
         day = self.cleaned_data["birth_date"]
-        if not FIRST_DAY <= day <= last_day():
+        if not FIRST_DAY <= day <= latest_study_day():
             raise ValidationError(_("Enter a date of birth between 1900 and today."))
         return day
 
