@@ -95,6 +95,15 @@ def test_read_rows_other_separator(tmp_path: Path, content: bytes, separator: st
     assert message.endswith(f"is separated by {separator}. Save it with commas.")
 
 
+def test_read_rows_other_separator_optional_columns(tmp_path: Path) -> None:
+    """A decimal comma in a row is not the first thing that is reported of a table with semicolons."""
+    table = tmp_path / "t.csv"
+    table.write_text("image;sex;age\na.png;F;9,5\n")
+    with pytest.raises(TableError) as caught:
+        read_rows(table, (), ("image", "sex", "age"))
+    assert caught.value.message.endswith("is separated by semicolons. Save it with commas.")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
 def test_read_rows_other_encoding(tmp_path: Path, encoding: str) -> None:
     """The message on another encoding says how to save the table."""

@@ -157,6 +157,17 @@ def test_read_list_rsna_layout(tmp_path: Path, has_folder: bool) -> None:
     assert content.unused_columns == ("Case ID",)
 
 
+@pytest.mark.parametrize("cells", [("0", "1"), ("FALSCH", "WAHR")])
+def test_read_list_rsna_layout_other_booleans(tmp_path: Path, cells: tuple[str, str]) -> None:
+    """A column that is written in another way throughout is named with its values."""
+    table = tmp_path / "test.csv"
+    table.write_text("id,male\n1,\n" + "".join(f"2,{cell}\n" for cell in cells))
+    with pytest.raises(TableError) as caught:
+        read_list(table)
+    assert caught.value.code == "table_value"
+    assert caught.value.message.endswith(f"line 3: male must be True or False, not {cells[0]!r}.")
+
+
 @pytest.mark.parametrize("header", ["image,male", "id,sex", "file,sex"])
 def test_read_list_without_its_columns(tmp_path: Path, header: str) -> None:
     """Half of a layout is rejected, and the missing column is named."""

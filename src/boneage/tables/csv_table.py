@@ -178,7 +178,7 @@ def _header(table: Path, cells: Sequence[str], required: Sequence[str], optional
     columns = [names.get(cell.strip().casefold(), cell.strip()) for cell in cells]
     missing = [column for column in required if column not in columns]
     separator = next((name for sign, name in _OTHER_SEPARATORS.items() if len(cells) == 1 and sign in cells[0]), None)
-    if missing and separator is not None:
+    if separator is not None:
         raise TableError("table_columns", f"{table} is separated by {separator}. Save it with commas.")
     if missing:
         raise TableError(

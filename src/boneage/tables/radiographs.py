@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.errors import TableError
+from boneage.errors import Rejection, TableError
 from boneage.file_names import name_of
-from boneage.sex import Sex
+from boneage.sex import Sex, is_both_sexes
 from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years, write_rows
 
 LARGEST_AGE_MONTHS = 240.0
@@ -181,7 +181,7 @@ def read_list(csv: Path) -> RadiographList:
 
     Raises:
         TableError: The errors of :func:`boneage.tables.csv_table.read_rows`; ``table_value`` for a cell that is no
-            date.
+            date, and for a column ``male`` in which no cell is True or False.
     """
     columns: tuple[str, ...] = (*_LIST_COLUMNS, *_AGE_COLUMNS, *_REQUIRED_COLUMNS)
     rows = read_rows(csv, (), columns)
@@ -189,9 +189,28 @@ def read_list(csv: Path) -> RadiographList:
     is_rsna = {"id", "male"} <= cells.keys() and not set(_LIST_COLUMNS) <= cells.keys()
     if not is_rsna:
         rows, columns = read_rows(csv, _LIST_COLUMNS, _AGE_COLUMNS), (*_LIST_COLUMNS, *_AGE_COLUMNS)
+    else:
+        _reject_other_booleans(rows)
     return RadiographList(
         tuple(_listed(row, csv, is_rsna) for row in rows), tuple(column for column in cells if column not in columns)
     )
+
+
+def _reject_other_booleans(rows: Sequence[Row]) -> None:
+    """Check that a column ``male`` is not written in another way throughout, such as 0 and 1, or in another language.
+
+    A single cell that states no sex is rejected with its radiograph, and not with the list.
+    """
+    stated = [row for row in rows if row.cells["male"]]
+    if stated and not any(_states_sex(row.cells["male"]) for row in stated):
+        raise stated[0].bad_value("male", "must be True or False")
+
+
+def _states_sex(male: str) -> bool:
+    try:
+        return male.lower() in _SEX_OF_MALE or is_both_sexes(male) or bool(Sex.parse(male))
+    except Rejection:
+        return False
 
 
 def _listed(row: Row, csv: Path, is_rsna: bool) -> ListedRadiograph:
