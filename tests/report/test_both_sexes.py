@@ -145,9 +145,9 @@ def test_text_has_parts_of_both_readings(both: BothSexesAssessment) -> None:
 _WHOLE_HAND = ("8 years 4 months (100.0 months)", "9 years 2 months (110.0 months)")
 
 
-def test_report_text_has_four_lines(both: BothSexesAssessment, content: BothSexesContent) -> None:
+def test_report_text_has_four_lines_and_the_caution(both: BothSexesAssessment, content: BothSexesContent) -> None:
     lines = report_text(both).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5 and lines[4].startswith("Caution: The sex is unknown")
     assert all(reading.age in lines[1] for reading in content.readings)
     assert "No SDS" in lines[2]
 

@@ -28,7 +28,9 @@ from boneage.report.numbers import result_numbers
 from boneage.report.page import page
 from boneage.report.report import CSV_COLUMNS, csv_rows, csv_settings, json_text, report_text, text
 from boneage.schema import AssessmentDocument, BoneDocument, NearestPlatesDocument, PlateDocument
+from boneage.severity import Severity
 from boneage.sex import Sex
+from boneage.warnings_ import ResultWarning, WarningCode
 from boneage.words import languages, use_language
 from tests.bundles import tiny_bundle
 from tests.documents import assessment_document
@@ -119,13 +121,27 @@ def test_outputs_agree_without_an_age(bundle: Bundle) -> None:
         assert "Chronological age:" not in output
 
 
+def test_report_text_states_each_warning_once(bundle: Bundle) -> None:
+    """Cautions follow the four lines, and so do critical warnings that these do not state."""
+    file = assess(drawn_dicom(**DATES), "F", bundle)
+    caution = ResultWarning.of(WarningCode.SEX_DIFFERS_FROM_FILE, given="F", said="M")
+    critical = ResultWarning.of(WarningCode.OUTSIDE_TRAINING_RANGE, oldest_months=228)
+    noted = report_text(replace(file, warnings=(caution,))).splitlines()
+    assert noted[:4] == report_text(replace(file, warnings=())).splitlines()
+    assert noted[4:] == ["Caution: The sex was given as female, but the file says male."]
+    void = report_text(replace(file, warnings=(critical, caution)))
+    assert void.count(critical.message) == 1 and void.splitlines()[4:] == [
+        "Caution: The sex was given as female, but the file says male."
+    ]
+
+
 @pytest.mark.parametrize("elements", [DATES, WHOLE_YEARS, NO_AGE])
 def test_report_text_has_four_lines_and_no_patient(bundle: Bundle, elements: dict[str, str]) -> None:
     named = assess(drawn_dicom(**elements, PatientName="Doe^Jane", PatientID="4711"), "F", bundle, name="Doe.dcm")
     for language in languages():
         with use_language(language):
             lines = report_text(named)
-        assert len(lines.splitlines()) == 4
+        assert len(lines.splitlines()) == 4 + sum(one.severity is not Severity.INFO for one in named.warnings)
         assert "Greulich & Pyle" in lines
         assert not any(secret in lines for secret in ("Doe", "4711", "2011", "2020"))
 

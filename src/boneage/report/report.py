@@ -28,6 +28,7 @@ from boneage.schema import (
     RejectionDocument,
     RejectionReason,
 )
+from boneage.severity import Severity
 from boneage.strict import to_plain
 from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 
@@ -93,17 +94,32 @@ def text(image: str, assessed: Assessed, *, is_brief: bool = False, regions: boo
     return "\n".join(map(shown, (f"{image}: {headline}", *lines, *map(_warning_line, _noted(assessed)))))
 
 
-def report_text(assessed: Assessed, earlier: SerialReading | None = None) -> str:
-    """Return four lines for a radiology information system, in the reader's language. They name no patient.
+def report_text(outcome: Outcome, earlier: SerialReading | None = None) -> str:
+    """Return lines for a radiology information system, in the reader's language. They name no patient.
+
+    There are four lines, and one for each critical warning and each caution that they do not state. A rejected
+    radiograph has one line with the reason.
 
     Args:
-        assessed: the assessment.
+        outcome: outcome of a radiograph.
         earlier: reading of an earlier radiograph of the child, with which it is compared.
 
     Raises:
         ClinicalError: ``reading_order`` if the earlier radiograph is known to be the later one.
     """
-    return "\n".join(map(shown, content_of(assessed, earlier).report_text))
+    if isinstance(outcome, Rejected):
+        reason = outcome.error.message.rstrip(".")
+        return shown(words.sentences(words.gettext("No bone age is reported"), reason))
+    content = content_of(outcome, earlier)
+    stated = "\n".join(content.report_text)
+    warnings = [
+        f"{words.severity_word(group.severity.value)}: {sentence}"
+        for group in content.warnings
+        if group.severity is not Severity.INFO
+        for sentence in group.sentences
+        if sentence.rstrip(".。") not in stated
+    ]
+    return "\n".join(map(shown, (*content.report_text, *warnings)))
 
 
 def _reading_lines(reading: ReadingContent, parts: Sequence[str], *, is_brief: bool) -> list[str]:
@@ -177,7 +193,8 @@ def csv_settings(bundle: Bundle) -> dict[str, str]:
 def csv_rows(image: str, outcome: Outcome, settings: Mapping[str, str], stem: str = "") -> list[list[str]]:
     """Return the rows of a radiograph, in the order of `CSV_COLUMNS`.
 
-    There is one row, or one for girls and one for boys if the radiograph was read for both sexes.
+    There is one row, or one for girls and one for boys if the radiograph was read for both sexes. The row of a rejected
+    radiograph has the checksum of the file too, if the file could be read.
 
     Args:
         image: the radiograph's path as the user gave it, so that the table can be joined with theirs.
@@ -188,7 +205,7 @@ def csv_rows(image: str, outcome: Outcome, settings: Mapping[str, str], stem: st
     shared: dict[str, object] = {"image": image, "report": stem, **settings}
     if isinstance(outcome, Rejected):
         error = {"sex": outcome.sex_text, "error": outcome.error.code, "message": outcome.error.message}
-        return [_csv_cells(shared | error)]
+        return [_csv_cells({**shared, **error, "radiograph_sha256": outcome.sha256})]
     return [_csv_cells({**flat_row(reading.document()), **shared}) for reading in readings_of(outcome)]
 
 
