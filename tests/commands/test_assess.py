@@ -304,6 +304,48 @@ def test_both_sexes_in_all_outputs(radiographs: Path, bundle: Path, tmp_path: Pa
         assert [row["sex"] for row in rows_of(table)] == ["F", "M", "Both", "M"]
 
 
+def test_report_text_of_several_names_each_file(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+    """Each block has its file's name, a rejected one its reason; one radiograph has no heading."""
+    images = [radiographs / "hand.png", radiographs / "none.png", radiographs / "other.png"]
+    options = ("--bundle", bundle, "--report-text")
+    result = boneage("assess", *images, "--sex", "F", *options)
+    blocks = result.stdout.split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == [f"{image}:" for image in images]
+    assert blocks[1].splitlines()[1].startswith("No bone age is reported. 'none.png' cannot be opened: ")
+    alone = boneage("assess", images[0], "--sex", "F", *options).stdout
+    assert blocks[0] + "\n" == f"{images[0]}:\n{alone}" and alone.startswith("Radiograph of the hand")
+    assert boneage("assess", images[1], "--sex", "F", *options).stdout == ""
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"image,sex\n{images[0]},F\n")
+    assert boneage("assess", "--list", listed, *options).stdout == f"{images[0]}:\n{alone}"
+
+
+def test_list_with_two_sexes_of_one_file_is_noted(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
+    listed, hand = tmp_path / "list.csv", radiographs / "hand.png"
+    same = radiographs / "b" / ".." / "hand.png"
+    listed.write_text(f"image,sex\n{hand},F\n{same},male\n{radiographs / 'other.png'},F\n,F\n,M\n")
+    result = boneage("assess", "--list", listed, "--bundle", bundle)
+    noted = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert noted == [f"warning: {listed}: {hand} is listed with the sexes F and M."]
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (("--birth-date", "2010-01-01"), "The study date is missing"),
+        (("--study-date", "2020-01-01"), "The date of birth is missing"),
+        (("--birth-date", "2010-01-01", "--study-date", "2020-01-01"), ""),
+        ((), ""),
+    ],
+)
+def test_missing_date_is_named(radiographs: Path, bundle: Path, options: tuple[str, ...], hint: str) -> None:
+    """A single date gives no age of an image file, which states none."""
+    hand = radiographs / "hand.png"
+    result = boneage("assess", hand, "--sex", "F", "--bundle", bundle, *options)
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: {hand}: {hint}") if hint else result.stderr == ""
+
+
 def test_both_sexes_usage(radiographs: Path, bundle: Path, tmp_path: Path) -> None:
     """Steps show one reading, and a table of one sex is not continued for both."""
     image, table = radiographs / "hand.png", tmp_path / "ages.csv"
@@ -313,7 +355,7 @@ def test_both_sexes_usage(radiographs: Path, bundle: Path, tmp_path: Path) -> No
     result = boneage("assess", image, "--sex", "both", "--bundle", bundle, "--csv", table, "--resume")
     assert result.exit_code == 6 and "has the sex 'M', not 'both'" in result.stderr
     printed = boneage("assess", image, "--sex", "both", "--bundle", bundle, "--report-text").stdout.splitlines()
-    assert len(printed) == 4 and "Male standards: " in printed[1]
+    assert len(printed) >= 4 and "Male standards: " in printed[1]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from boneage.commands.assess_options import (
     complete_language,
     complete_sex,
 )
-from boneage.commands.batch_items import batch_items
+from boneage.commands.batch_items import batch_items, missing_date
 from boneage.commands.each_radiograph import exit_status, sigterm_interrupts, summary, unforeseen
 from boneage.commands.progress import ProgressLine, quiet_option
 from boneage.commands.resume import BatchItem, errors_of, left_to_do
@@ -134,7 +134,8 @@ Standard error has one line with a stable code for each rejected radiograph, and
 @click.option(
     "--report-text",
     is_flag=True,
-    help="Print four lines for a radiology information system instead; they name no patient.",
+    help="Print four lines and the warnings for a radiology information system instead; they name no patient. With"
+    " --list or several FILES, a heading names each file.",
 )
 @click.option(
     "--language",
@@ -248,7 +249,9 @@ def assess(  # click passes options by name
         nullcontext() if reports is None else reports,
     ):
         batch = _Batch(items, bundle, atlas, reports, rows)
-        if batch.work_through(_Output(len(items), batch.done, form, quiet=quiet), steps, evidence):
+        if batch.work_through(
+            _Output(len(items), batch.done, form, is_list=listed is not None, quiet=quiet), steps, evidence
+        ):
             if out is not None and not quiet:
                 click.echo(shown(f"Reports: {out / INDEX_NAME}"), err=True)
             if len(items) > 1:
@@ -431,9 +434,10 @@ class _Output(logging.Handler):
     It is a log handler, which adds the name of the radiograph to each warning.
     """
 
-    def __init__(self, total: int, done: int, form: _Form, *, quiet: bool) -> None:
+    def __init__(self, total: int, done: int, form: _Form, *, is_list: bool, quiet: bool) -> None:
         super().__init__()
         self._form, self._is_brief = form, total > 1
+        self._has_headings, self._is_first = is_list or total > 1, True
         self._progress = ProgressLine(total, before=done, quiet=quiet)
         self._image = ""
 
@@ -455,20 +459,36 @@ class _Output(logging.Handler):
 
     def report(self, item: BatchItem, outcome: Outcome) -> None:
         """Print the outcome of a radiograph, and advance the progress."""
-        from boneage.report.report import Rejected, json_text, report_text, text
+        from boneage.report.report import Rejected, json_text, text
 
         self._progress.clear()
         if isinstance(outcome, Rejected):
             self._print(f"error: {self._image}: {outcome.error.message} [{outcome.error.code}]")
         if self._form == "json":
             click.echo(json_text(outcome, item.image))
+        elif self._form == "report_text":
+            self._print_report_text(outcome)
         elif not isinstance(outcome, Rejected):
-            if self._form == "report_text":
-                click.echo(report_text(outcome))
-            else:
-                regions = self._form == "regions"
-                click.echo(text(self._image, outcome, is_brief=self._is_brief, regions=regions))
+            regions = self._form == "regions"
+            click.echo(text(self._image, outcome, is_brief=self._is_brief, regions=regions))
+        if not isinstance(outcome, Rejected) and (hint := missing_date(item.age, outcome)):
+            self._print(f"warning: {self._image}: {hint}")
         self._progress.advance()
+
+    def _print_report_text(self, outcome: Outcome) -> None:
+        """Print the lines of a radiograph, below its name if there may be several.
+
+        A rejection without a heading is on standard error alone.
+        """
+        from boneage.report.report import Rejected, report_text
+
+        if self._has_headings:
+            if not self._is_first:
+                click.echo()
+            self._is_first = False
+            click.echo(shown(f"{self._image}:"))
+        if self._has_headings or not isinstance(outcome, Rejected):
+            click.echo(report_text(outcome))
 
     def _print(self, line: str) -> None:
         self._progress.clear()

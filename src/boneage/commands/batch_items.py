@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from boneage.file_names import printable_name, shown
 
 if TYPE_CHECKING:
     from boneage.clinical.ages import StatedAge
+    from boneage.report.both_sexes import Assessed
     from boneage.tables.radiographs import ListedRadiograph
 
 
@@ -43,7 +44,10 @@ def batch_items(files: Sequence[str], sex: str | None, listed: Path | None, age:
         if content.unused_columns:
             names = shown(", ".join(content.unused_columns))
             click.echo(f"warning: {shown(str(listed))}: nothing reads the columns {names}.", err=True)
-        return [_listed_item(one) for one in content.radiographs]
+        items = [_listed_item(one) for one in content.radiographs]
+        for image, sexes in _differing_sexes(items):
+            click.echo(f"warning: {shown(str(listed))}: {image} is listed with the sexes {sexes}.", err=True)
+        return items
     if not files:
         raise click.UsageError("Give FILES with --sex, or --list.")
     folder = next((file for file in files if os.path.isdir(file)), None)  # noqa: PTH112 - Path raises for some
@@ -69,6 +73,44 @@ def _listed_item(listed: ListedRadiograph) -> BatchItem:
     text = listed.image_text
     name = text if shown(text) == text else printable_name(text)
     return BatchItem(listed.image, name, listed.sex_text, listed_age(listed))
+
+
+def _differing_sexes(items: Sequence[BatchItem]) -> Iterator[tuple[str, str]]:
+    """Yield the files that are listed with several sexes: the name as first written, and the sexes."""
+    from boneage.commands.report_folder import comparable
+
+    items_of: dict[str, list[BatchItem]] = {}
+    for item in filter(lambda one: one.image, items):
+        items_of.setdefault(comparable(item.path), []).append(item)
+    for same in items_of.values():
+        sexes = dict.fromkeys(sex for item in same if (sex := _sex(item.sex_text)))
+        if len(sexes) > 1:
+            yield same[0].image, " and ".join(sexes)
+
+
+def _sex(text: str) -> str:
+    """Return a sex as ``F``, ``M`` or ``both``; empty for a text that states none."""
+    from boneage.errors import Rejection
+    from boneage.sex import BOTH_SEXES, Sex, is_both_sexes
+
+    try:
+        return BOTH_SEXES if is_both_sexes(text) else Sex.parse(text).value
+    except Rejection:
+        return ""
+
+
+def missing_date(stated: StatedAge, assessed: Assessed) -> str:
+    """Return a sentence on the date that is missing beside a stated one; empty if there is a chronological age."""
+    from boneage.report.both_sexes import readings_of
+
+    first = readings_of(assessed)[0]
+    if first.reading.chronological_age is not None:
+        return ""
+    if stated.birth_date is not None and stated.study_date is None and first.facts.study_date is None:
+        return "The study date is missing, so that the age is unknown. Give --study-date or the column study_date."
+    if stated.study_date is not None and stated.birth_date is None and first.facts.birth_date is None:
+        return "The date of birth is missing, so that the age is unknown. Give --birth-date or the column birth_date."
+    return ""
 
 
 def _declared_sex(files: Sequence[str]) -> str:
