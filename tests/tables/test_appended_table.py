@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from boneage.errors import TableError
-from boneage.tables.appended_table import AppendedTable
+from boneage.tables.appended_table import AppendedTable, previous_table
 from boneage.tables.csv_table import read_rows
 
 COLUMNS = ("image", "age")
@@ -53,6 +53,49 @@ def test_open_without_resume_empties_file(tmp_path: Path) -> None:
     with AppendedTable(tmp_path / "t.csv", COLUMNS) as table:
         assert table.rows == []
     assert (tmp_path / "t.csv").read_text() == "image,age\n"
+
+
+def test_open_without_resume_keeps_previous_rows(tmp_path: Path) -> None:
+    """The earlier table stays beside the new one, also over a second interruption, until the new one is complete."""
+    path = tmp_path / "t.csv"
+    whole, previous = written(path), previous_table(path)
+    assert not previous.exists()
+    for _ in range(2):
+        with AppendedTable(path, COLUMNS) as table:
+            table.append(ROWS[0])
+        assert previous.read_bytes() == whole
+    with AppendedTable(path, COLUMNS, resume=True) as table:
+        table.append(ROWS[1])
+        assert previous.read_bytes() == whole
+        table.complete()
+    assert not previous.exists() and len(read_rows(path, COLUMNS)) == 2
+
+
+def test_select_reorders_and_leaves_out_rows(tmp_path: Path) -> None:
+    """The file stays locked, keeps its mark and mode, and grows on."""
+    path = tmp_path / "t.csv"
+    path.write_bytes("\ufeffimage,age\r\na,1\r\n,\r\nb,2\r\nc,3\r\n".encode())
+    path.chmod(0o640)
+    before = path.read_bytes()
+    with AppendedTable(path, COLUMNS, resume=True) as table:
+        table.select([2, 0])
+        assert previous_table(path).read_bytes() == before
+        with pytest.raises(TableError):
+            AppendedTable(path, COLUMNS, resume=True)
+        table.append(("d", "4"))
+        table.complete()
+    assert path.read_bytes() == "\ufeffimage,age\r\nc,3\r\na,1\r\nd,4\n".encode()
+    assert path.stat().st_mode & 0o777 == 0o640 and sorted(tmp_path.iterdir()) == [path]
+
+
+def test_select_all_rows_makes_no_copy(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    written(path)
+    (tmp_path / "link.csv").symlink_to(path)
+    with AppendedTable(tmp_path / "link.csv", COLUMNS, resume=True) as table:
+        table.select([3, 2, 1, 0])
+    assert [row.cells["age"] for row in read_rows(path, COLUMNS)] == ["9", "", "8", "7"]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_resume_missing_table(tmp_path: Path) -> None:

@@ -23,13 +23,14 @@ from boneage.commands.assess_options import (
 from boneage.commands.batch_items import batch_items, missing_date
 from boneage.commands.each_radiograph import exit_status, sigterm_interrupts, summary, unforeseen
 from boneage.commands.progress import ProgressLine, quiet_option
-from boneage.commands.resume import BatchItem, errors_of, left_to_do
+from boneage.commands.resume import BatchItem, errors_of, resumption
 from boneage.file_names import printable_name, shown
 
 if TYPE_CHECKING:
     from boneage.atlas import Atlas
     from boneage.bundle.bundle import Bundle
     from boneage.clinical.ages import ChronologicalAge
+    from boneage.clinical.references import Reference
     from boneage.commands.report_folder import ReportFolder
     from boneage.errors import BoneageError
     from boneage.explain import Evidence
@@ -98,9 +99,12 @@ Standard error has one line with a stable code for each rejected radiograph, and
     "--json", "as_json", is_flag=True, help="Print one JSON object for each radiograph, each on its own line."
 )
 @click.option(
-    "--csv", "table", type=click.Path(dir_okay=False, path_type=Path), help="Write a table: image,sex,age_months,..."
+    "--csv",
+    "table",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a table: image,sex,age_months,... An earlier table stays as TABLE.previous until it is complete.",
 )
-@click.option("--resume", is_flag=True, help="Resume the table of --csv after an interruption.")
+@click.option("--resume", is_flag=True, help="Resume the table of --csv, after an interruption or a correction.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -186,9 +190,10 @@ def assess(  # click passes options by name
     r"""Assess the bone age on radiographs of the hand: DICOM, PNG, TIFF, JPEG, JPEG 2000, WebP, BMP.
 
     The option --csv TABLE writes each row as soon as it is finished. A radiograph that is read for both sexes has two
-    rows. After an interruption, the same command with --resume assesses the missing radiographs. It rejects a table of
-    another bundle or version, a different sex of a radiograph, radiographs outside of the list, and reports without
-    --out.
+    rows. After an interruption, the same command with --resume assesses the missing radiographs. It repeats those that
+    were not found or failed unexpectedly, and those whose file, chronological age or reference has changed. It rejects
+    a table of another bundle or version, a different sex of a radiograph, radiographs outside of the list, and reports
+    without --out.
 
     The option --out DIR writes <name>.overlay.png, <name>.html and <name>.json for each radiograph. A name that another
     radiograph uses, in this run or an earlier one, gets a number. The JSON identifies the radiograph by its checksum,
@@ -230,7 +235,7 @@ def assess(  # click passes options by name
     from boneage.tables.appended_table import AppendedTable
     from boneage.words import use_language
 
-    configured_reference()  # fails before the first radiograph if it cannot be read
+    reference = configured_reference()  # fails before the first radiograph if it cannot be read
     bundle, atlas = Bundle.open(bundle_name, threads=threads), Atlas.open(atlas_name)
     if steps is not None and not bundle.finds_hands:
         raise click.UsageError(
@@ -248,16 +253,17 @@ def assess(  # click passes options by name
         nullcontext() if table is None else AppendedTable(table, CSV_COLUMNS, resume=resume) as rows,
         nullcontext() if reports is None else reports,
     ):
-        batch = _Batch(items, bundle, atlas, reports, rows)
-        if batch.work_through(
-            _Output(len(items), batch.done, form, is_list=listed is not None, quiet=quiet), steps, evidence
-        ):
+        batch = _Batch(items, bundle, atlas, reports, rows, reference)
+        output = _Output(len(items), batch.done, form, is_list=listed is not None, quiet=quiet)
+        if batch.work_through(output, steps, evidence):
             if out is not None and not quiet:
                 click.echo(shown(f"Reports: {out / INDEX_NAME}"), err=True)
             if len(items) > 1:
                 click.echo(summary(len(items), batch.errors), err=True)
             return exit_status(batch.errors)
     kept = f"; {table} has these, and --resume continues" if table is not None else ""
+    if rows is not None and rows.previous.exists():
+        kept += f"; {rows.previous} has the earlier rows"
     click.echo(f"error: {shown(f'Stopped after {batch.done} of {len(items)}{kept}')}. [stopped]", err=True)
     return _STOPPED
 
@@ -269,8 +275,9 @@ def _reject_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | 
     if table is None:
         return
     from boneage.commands.report_folder import comparable
+    from boneage.tables.appended_table import previous_table
 
-    if comparable(table) in set(map(comparable, inputs)):
+    if not set(map(comparable, (table, previous_table(table)))).isdisjoint(map(comparable, inputs)):
         raise click.UsageError(f"--csv {table} would overwrite an input.")
     if out is None:
         return
@@ -318,18 +325,24 @@ class _Batch:
         atlas: Atlas,
         reports: ReportFolder | None,
         table: AppendedTable | None,
+        reference: Reference,
     ) -> None:
-        """Determine the remaining radiographs.
+        """Determine the remaining radiographs, and remove rows that must be made again from the table.
 
         Raises:
-            TableError: Same as in `boneage.commands.resume.left_to_do`.
+            OSError: If the table cannot be written.
+            TableError: Same as in `boneage.commands.resume.resumption`.
         """
         from boneage.report.report import csv_settings
 
         self._bundle, self._atlas, self._reports, self._table = bundle, atlas, reports, table
         self._settings = csv_settings(bundle)
         rows = [] if table is None else table.rows
-        self._left = left_to_do(rows, items, self._settings, with_reports=reports is not None)
+        plan = resumption(rows, items, self._settings, reference, with_reports=reports is not None)
+        if table is not None and len(plan.kept) < len(rows):
+            table.select(plan.kept)
+        rows = [rows[number] for number in plan.kept]
+        self._left, self._places = plan.left, plan.places
         self.done = len(items) - len(self._left)
         self.errors = errors_of(rows)
         if reports is not None:
@@ -351,8 +364,9 @@ class _Batch:
                     output.begin(item)
                     data, outcome, stem = self._assess(item)
                     if self._table is not None:
-                        rows = csv_rows(item.image, outcome, self._settings, stem)
-                        self._table.append(*rows[item.rows_written :])
+                        rows = csv_rows(item.image, outcome, self._settings, stem)[item.rows_written :]
+                        self._table.append(*rows)
+                        self._places += [item.place] * len(rows)
                     self.done += 1
                     self.errors += [outcome.error] if isinstance(outcome, Rejected) else []
                     output.report(item, outcome)
@@ -360,6 +374,11 @@ class _Batch:
                         _draw_steps(data, outcome, self._bundle, steps, evidence)
         except KeyboardInterrupt:
             return False
+        if self._table is not None:
+            order = sorted(range(len(self._places)), key=self._places.__getitem__)
+            if order != list(range(len(order))):  # rows that were made again stand at the end
+                self._table.select(order)
+            self._table.complete()
         return True
 
     def _assess(self, item: BatchItem) -> tuple[bytes | None, Outcome, str]:

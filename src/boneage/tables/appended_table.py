@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Self
 
 from boneage.errors import TableError
 from boneage.file_names import shown
+from boneage.files import atomic_write
 from boneage.tables.csv_table import Row, not_utf8, parse_rows, safe_cell
 
 if sys.platform != "win32":
@@ -28,8 +30,11 @@ class AppendedTable:
     last line in the file of a killed program can therefore be torn; `resume` cuts it off. One process at a time has the
     file.
 
+    Rows that are replaced stay in a copy beside the file (`previous_table`) until the new ones are complete.
+
     Attributes:
         rows: Rows that the file held when it was opened.
+        previous: Path of the copy with the replaced rows, which need not exist.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], *, resume: bool = False) -> None:
@@ -38,22 +43,25 @@ class AppendedTable:
         Args:
             path: Path of the file. A missing folder is made.
             columns: The header.
-            resume: Keep the existing rows, if any; otherwise the file is emptied.
+            resume: Keep the existing rows, if any; otherwise the file is emptied, after it was copied.
 
         Raises:
             OSError: The file cannot be written. The error names `path`.
             TableError: ``table_busy`` while another process writes it. With `resume` also ``table_resume`` if it has
                 another header, and the errors of `boneage.tables.csv_table.read_rows`.
         """
-        self._path = path
+        self._path, self._columns = path, tuple(columns)
+        self.previous = previous_table(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            self._lock()
+            self._lock(self._file)
             self._is_regular = stat.S_ISREG(os.fstat(self._file).st_mode)
             header = _line(columns)
             kept = _whole_lines(path, header) if resume and self._is_regular else b""
             self.rows: list[Row] = parse_rows(path, io.StringIO(_text(path, kept), newline=""), columns) if kept else []
+            if not resume:
+                self._copy(header)
             self._cut(len(kept))
             if not kept:
                 self._write(header)
@@ -77,6 +85,61 @@ class AppendedTable:
         """
         self._write(b"".join(map(_line, rows)))
 
+    def select(self, order: Sequence[int]) -> None:
+        """Rewrite the file in one piece with some of its rows, in another order.
+
+        A copy of the file stays beside it if rows are left out (`complete`).
+
+        Args:
+            order: Places of the rows in the file, from 0. Rows that it does not name are left out.
+
+        Raises:
+            OSError: The file or its copy cannot be written. The file is unchanged.
+            TableError: ``table_busy`` if another process took the file in the meantime.
+        """
+        if not self._is_regular:
+            return
+        content = self._path.read_bytes()
+        text = _text(self._path, content)
+        lines = list(io.StringIO(text, newline=""))
+        ends = [1, *(row.line for row in parse_rows(self._path, lines, self._columns))]
+        chosen = [*lines[:1], *(line for place in order for line in lines[ends[place] : ends[place + 1]])]
+        if len(order) < len(ends) - 1:
+            self._copy(_line(self._columns))
+        mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
+        self._replace(mark + "".join(chosen).encode())
+
+    def complete(self) -> None:
+        """Remove the copy of the replaced rows, once the file holds all new ones.
+
+        Raises:
+            OSError: The copy cannot be removed.
+        """
+        if self._is_regular:
+            self.previous.unlink(missing_ok=True)
+
+    def _copy(self, header: bytes) -> None:
+        """Copy a file that holds more than the header, unless a copy from before an interruption is there."""
+        if not self._is_regular or self.previous.exists():
+            return
+        content = self._path.read_bytes()
+        if content not in (b"", header):
+            with atomic_write(self.previous) as temporary:
+                temporary.write_bytes(content)
+
+    def _replace(self, content: bytes) -> None:
+        target = Path(os.path.realpath(self._path))  # a link stays a link
+        if sys.platform == "win32":  # an open file cannot be replaced there
+            os.close(self._file)
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(content)
+            shutil.copymode(target, temporary)
+        opened = os.open(target, os.O_WRONLY | os.O_APPEND)
+        if sys.platform != "win32":
+            os.close(self._file)
+        self._file = opened
+        self._lock(opened)
+
     def _write(self, lines: bytes) -> None:
         size = os.fstat(self._file).st_size
         left = lines
@@ -91,15 +154,23 @@ class AppendedTable:
         if self._is_regular:
             os.ftruncate(self._file, size)
 
-    def _lock(self) -> None:
+    def _lock(self, file: int) -> None:
         if sys.platform == "win32":
             return
+        busy = TableError("table_busy", f"Another process writes {self._path}. Wait for it, or end it.")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TableError("table_busy", f"Another process writes {self._path}. Wait for it, or end it.") from None
+            raise busy from None
         except OSError:
             return  # a file system without locks
+        if not os.path.samestat(os.fstat(file), self._path.stat()):  # replaced since it was opened
+            raise busy
+
+
+def previous_table(path: Path) -> Path:
+    """Return the path of the copy that holds the replaced rows of a table until the new ones are complete."""
+    return path.with_name(f"{path.name}.previous")
 
 
 def _line(cells: Sequence[object]) -> bytes:
