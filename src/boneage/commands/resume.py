@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boneage.clinical.ages import ChronologicalAge, StatedAge, age_at_study
+from boneage.clinical.ages import ChronologicalAge, StatedAge, age_at_study, latest_study_day
 from boneage.errors import BoneageError, Rejection, RejectionCode, TableError
 from boneage.file_names import shown
 from boneage.files import sha256_of
@@ -234,7 +234,8 @@ class _File:
 
     def age(self, stated: StatedAge) -> ChronologicalAge | None:
         """Return the chronological age by what is stated, and by the file."""
-        return age_at_study(stated, self.patient_age, self.birth_date, self.study_date).age
+        in_file = self.patient_age, self.birth_date, self.study_date
+        return age_at_study(stated, *in_file, last_day=latest_study_day()).age
 
 
 def _has_age(row: Row, age: ChronologicalAge | None) -> bool:

@@ -112,6 +112,14 @@ def blurred(radiograph: Image, share: float) -> Image:
     return np.asarray(cv2.GaussianBlur(radiograph, (0, 0), max(0.3, share * _hand_length(rows))), np.float32)
 
 
+def despeckled(radiograph: Image, share: float) -> Image:
+    """Filter with the median over a square whose side is this share of the hand's length, as against speckles."""
+    rows, _, _ = _outline(radiograph)
+    side = 2 * max(1, round(share * _hand_length(rows) / 2)) + 1
+    levels = np.rint(255 * np.clip(radiograph, 0, 1)).astype(np.uint8)  # OpenCV has large medians of 8 bits only
+    return np.asarray(cv2.medianBlur(levels, side), np.float32) / np.float32(255)
+
+
 def moved(radiograph: Image, share: float, *, along: bool = False) -> Image:
     """Blur by a movement to the side, or along the fingers, by this share of the hand's length."""
     rows, _, _ = _outline(radiograph)
@@ -211,6 +219,8 @@ _ALL = (
     Change("blur_0.8", "blurred by 0.8 % of the hand", "disturbing", partial(blurred, share=0.008)),
     Change("blur_1.2", "blurred by 1.2 % of the hand", "disturbing", partial(blurred, share=0.012)),
     Change("blur_2", "blurred by 2 % of the hand", "disturbing", partial(blurred, share=0.02)),
+    Change("median_1.5", "median over 1.5 % of the hand", "disturbing", partial(despeckled, share=0.015)),
+    Change("median_2.5", "median over 2.5 % of the hand", "disturbing", partial(despeckled, share=0.025)),
     Change("moved_4", "moved by 4 % of the hand", "disturbing", partial(moved, share=0.04)),
     Change("moved_8", "moved by 8 % of the hand", "disturbing", partial(moved, share=0.08)),
     Change("moved_along_5", "moved by 5 % along the fingers", "disturbing", partial(moved, share=0.05, along=True)),

@@ -218,7 +218,7 @@ def test_killed_workers_lose_no_radiograph(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "code"),
+    ("arguments", "variables", "code"),
     [
         (["serve", "--mode", "closed"], {}, "setting_invalid"),
         (["serve"], {"BONEAGE_WAITING": "none"}, "setting_invalid"),
@@ -233,7 +233,7 @@ def test_killed_workers_lose_no_radiograph(
     ],
 )
 def test_serve_reports_fault_in_one_line(
-    arguments: list[str], settings: dict[str, str], code: str, parts: dict[str, str], tmp_path: Path, port: int
+    arguments: list[str], variables: dict[str, str], code: str, parts: dict[str, str], tmp_path: Path, port: int
 ) -> None:
     """An obstacle to the start is reported in one line."""
     given = {"store": tmp_path / "store", **parts} | ({"port": port} if arguments[0] == "serve" else {})
@@ -241,7 +241,12 @@ def test_serve_reports_fault_in_one_line(
     if arguments[0] == "worker":
         (tmp_path / "store").mkdir()
     done = subprocess.run(
-        command(*arguments, *rest), env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
+        command(*arguments, *rest),
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
