@@ -37,6 +37,20 @@ def test_grid_report_shows_fields_beside_the_paper(report: GridReport) -> None:
     assert "paper" not in _cells(lines[3])[1]  # B of mixed regression: only in the figure
 
 
+def test_grid_report_has_mean_of_all_networks(report: GridReport) -> None:
+    """Each radiograph is read by the mixed networks and by those of its sex, and all of these count alike."""
+    grid = report.grid
+    errors = []
+    for number, (sex, months) in enumerate(zip(grid.sexes, grid.boneage_months, strict=True)):
+        estimates = [grid.networks[cell][number] for cell in grid.members(sex)]
+        assert len(estimates) == 12
+        errors.append(abs(sum(estimates) / 12 - months))
+    assert report.of_all.value == pytest.approx(sum(errors) / len(errors))
+    assert report.weighted is not None
+    assert report.of_all == report.weighted.plain
+    assert f"mixed ones included: {report.of_all.value:.2f} [" in grid_markdown(report)
+
+
 def test_grid_report_names_missing_networks() -> None:
     tables = drawn_grid(60)
     del tables[Cell("regression", "males", "B")]

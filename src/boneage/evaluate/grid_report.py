@@ -68,13 +68,24 @@ class WeightedEnsemble:
 
 @dataclass(frozen=True, eq=False)
 class GridReport:
-    """All figures of a grid."""
+    """All figures of a grid.
+
+    Attributes:
+        grid: Estimates of the networks.
+        fields: MAD of each field of the table.
+        by_sex: MAD of each field on the radiographs of one sex.
+        stages: MAD by stage.
+        orders: Comparisons of the paper.
+        of_all: MAD of the mean of all networks that read the radiographs of a sex, mixed ones included, months.
+        weighted: Ensemble with fitted weights; None without predictions out of fold.
+    """
 
     grid: Grid
     fields: Mapping[Place, FieldFigures]
     by_sex: Mapping[tuple[Place, Sex], FieldFigures]
     stages: Sequence[StageFigures]
     orders: Sequence[Order]
+    of_all: Figure
     weighted: WeightedEnsemble | None = None
 
 
@@ -96,6 +107,7 @@ def report_grid(grid: Grid, out_of_fold: Grid | None = None, *, seed: int = 0) -
         by_sex=sex_figures(grid, resamples),
         stages=stage_figures(grid, resamples, smallest=SMALLEST_GROUP),
         orders=paper_orders(grid, resamples),
+        of_all=resamples.mean(np.abs(_mean_of_all(grid) - grid.boneage_months)),
         weighted=None if out_of_fold is None else _weigh(grid, out_of_fold, resamples),
     )
 
@@ -104,7 +116,7 @@ def _weigh(grid: Grid, out_of_fold: Grid, resamples: Resamples) -> WeightedEnsem
     if set(grid.networks) != set(out_of_fold.networks):
         differing = sorted(cell.name for cell in set(grid.networks) ^ set(out_of_fold.networks))
         raise TableError("table_value", f"Out-of-fold predictions are of other networks: {', '.join(differing)}.")
-    weighted, plain = np.full(len(grid), np.nan), np.full(len(grid), np.nan)
+    weighted = np.full(len(grid), np.nan)
     weights: dict[Sex, dict[Cell, float]] = {}
     for sex in Sex:
         members, radiographs = grid.members(sex), out_of_fold.of_sex(sex)
@@ -112,9 +124,8 @@ def _weigh(grid: Grid, out_of_fold: Grid, resamples: Resamples) -> WeightedEnsem
             continue
         fitted = fit_weights(_stack(out_of_fold, members, radiographs), out_of_fold.boneage_months[radiographs])
         weights[sex] = dict(zip(members, fitted.tolist(), strict=True))
-        estimates = _stack(grid, members, grid.of_sex(sex))
-        weighted[grid.of_sex(sex)] = fitted @ estimates
-        plain[grid.of_sex(sex)] = estimates.mean(axis=0)
+        weighted[grid.of_sex(sex)] = fitted @ _stack(grid, members, grid.of_sex(sex))
+    plain = np.where(np.isfinite(weighted), _mean_of_all(grid), np.nan)
     errors, plain_errors = np.abs(weighted - grid.boneage_months), np.abs(plain - grid.boneage_months)
     return WeightedEnsemble(
         weights,
@@ -123,6 +134,15 @@ def _weigh(grid: Grid, out_of_fold: Grid, resamples: Resamples) -> WeightedEnsem
         resamples.mean(plain_errors),
         resamples.mean(plain_errors - errors),
     )
+
+
+def _mean_of_all(grid: Grid) -> Months:
+    """Return the mean of all networks that read a radiograph's sex, (N,), NaN for a sex without networks."""
+    estimates = np.full(len(grid), np.nan)
+    for sex in Sex:
+        if members := grid.members(sex):
+            estimates[grid.of_sex(sex)] = _stack(grid, members, grid.of_sex(sex)).mean(axis=0)
+    return estimates
 
 
 def _stack(grid: Grid, members: Sequence[Cell], radiographs: NDArray[np.bool_]) -> Months:
@@ -184,6 +204,7 @@ def grid_markdown(report: GridReport, notes: Sequence[str] = ()) -> str:
         *(f"- {fact}" for fact in facts),
         *("", "## MAD in months, with 95 % confidence intervals (Iglovikov et al., Fig. 8)", ""),
         *field_lines(report),
+        *("", f"Mean of all networks that read a radiograph, mixed ones included: {with_interval(report.of_all)}."),
         *("", _ABOUT_FIELDS),
         *("", "## Mixed and separate networks on the same radiographs", ""),
         *_sex_lines(report),

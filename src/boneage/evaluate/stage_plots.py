@@ -87,7 +87,7 @@ def draw_stages(path: Path, figures: Sequence[StageFigures]) -> None:
         panels = figure.subplots(1, len(sexes), sharey=True, squeeze=False)[0]
         for axes, sex in zip(panels, sexes, strict=True):
             _draw_sex(axes, sex, [each for each in figures if each.sex is sex])
-        panels[0].set_ylabel("MAD (months)")
+        panels[0].set(ylabel="MAD (months)", ylim=(0, None))  # once all panels, which share the axis, are drawn
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2 * len(sexes), handletextpad=0.3)
 
@@ -106,7 +106,7 @@ def _draw_sex(axes: Axes, sex: Sex, figures: Sequence[StageFigures]) -> None:
     axes.set_xticks(
         range(len(stages)), [f"{name}\nn = {counts[stage]}" for name, stage in zip(names, stages, strict=True)]
     )
-    axes.set(ylim=(0, None), xlim=(-0.5, len(stages) - 0.5))
+    axes.set_xlim(-0.5, len(stages) - 0.5)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
 
