@@ -75,12 +75,25 @@ def test_results_outside_of_the_source_leave_out_nothing(tmp_path: Path) -> None
 def test_results_are_left_out_through_links(tmp_path: Path) -> None:
     (tmp_path / "archive" / "hands").mkdir(parents=True)
     (tmp_path / "archive" / "hands" / "report.html").write_bytes(b"1")
+    (tmp_path / "archive" / "hands" / "state").mkdir()
+    (tmp_path / "archive" / "hands" / "state" / "rows-000001.jsonl").write_bytes(b"{}")
     (tmp_path / "link").symlink_to(tmp_path / "archive")
     for place, out in (("archive", "link/hands"), ("link", "archive/hands")):
         source = folder_source(tmp_path / place)
-        assert names_of(source) == ["report.html"]
+        assert names_of(source) == ["report.html", "rows-000001.jsonl"]
         source.leave_out_results(tmp_path / out, tmp_path / "salt")
         assert names_of(source) == []
+
+
+def test_radiographs_in_the_folder_of_the_results_stay(tmp_path: Path) -> None:
+    """Folders that are named as those of the results hold radiographs, unless a run has written results there."""
+    for name in ("state", "thumbnails", "2020"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.png").write_bytes(b"1")
+    for out in (tmp_path, tmp_path / "2020"):
+        source = folder_source(tmp_path)
+        source.leave_out_results(out, tmp_path / "salt")
+        assert sorted(names_of(source)) == ["2020.png", "state.png", "thumbnails.png"]
 
 
 def test_folder_without_files_is_not_reachable(tmp_path: Path) -> None:

@@ -56,19 +56,35 @@ def test_open_without_resume_empties_file(tmp_path: Path) -> None:
 
 
 def test_open_without_resume_keeps_previous_rows(tmp_path: Path) -> None:
-    """The earlier table stays beside the new one, also over a second interruption, until the new one is complete."""
+    """The earlier table stays beside the new one until the new one is complete, and another start does not touch it."""
     path = tmp_path / "t.csv"
     whole, previous = written(path), previous_table(path)
     assert not previous.exists()
-    for _ in range(2):
-        with AppendedTable(path, COLUMNS) as table:
-            table.append(ROWS[0])
-        assert previous.read_bytes() == whole
+    with AppendedTable(path, COLUMNS) as table:
+        table.append(ROWS[0])
+    assert previous.read_bytes() == whole
+    begun = path.read_bytes()
+    with pytest.raises(TableError, match="exists") as caught:
+        AppendedTable(path, COLUMNS)
+    assert caught.value.code == "table_resume"
+    assert (path.read_bytes(), previous.read_bytes()) == (begun, whole)
     with AppendedTable(path, COLUMNS, resume=True) as table:
         table.append(ROWS[1])
         assert previous.read_bytes() == whole
         table.complete()
     assert not previous.exists() and len(read_rows(path, COLUMNS)) == 2
+
+
+def test_foreign_file_with_the_name_of_the_copy_stays(tmp_path: Path) -> None:
+    """What somebody else has named so is neither overwritten nor deleted."""
+    path = tmp_path / "t.csv"
+    for content, resume in ((b"my notes", True), (b"image,age\na,1\n", False)):
+        path.unlink(missing_ok=True)
+        previous_table(path).write_bytes(content)
+        with AppendedTable(path, COLUMNS, resume=resume) as table:
+            table.append(ROWS[0])
+            table.complete()
+        assert previous_table(path).read_bytes() == content
 
 
 def test_select_reorders_and_leaves_out_rows(tmp_path: Path) -> None:

@@ -52,14 +52,14 @@ class FileSource:
         """Leave out what earlier runs wrote into the folder of the source. Files that a table names stay.
 
         Args:
-            out: Folder of the results. All below it is left out; but if it contains the whole source, only the entries
-                that a run writes are left out.
+            out: Folder of the results. The entries that a run writes are left out, if an earlier run has written them.
             salt: File with the key of the pseudonyms.
         """
         if self.folder is None:
             return
         root, results = self.folder.resolve(), out.resolve()
-        written = [results / name for name in RESULT_NAMES] if root.is_relative_to(results) else [results]
+        has_run = any((results / "state").glob("rows-*.jsonl"))
+        written = [results / name for name in RESULT_NAMES] if has_run else []
         inside = [path for path in (*written, salt.resolve()) if path.is_relative_to(root)]
         own = [str(self.folder.absolute() / path.relative_to(root)) for path in inside]  # written like the items
         below = tuple(path + os.sep for path in own)

@@ -47,8 +47,9 @@ class AppendedTable:
 
         Raises:
             OSError: The file cannot be written. The error names `path`.
-            TableError: ``table_busy`` while another process writes it. With `resume` also ``table_resume`` if it has
-                another header, and the errors of `boneage.tables.csv_table.read_rows`.
+            TableError: ``table_busy`` while another process writes it. ``table_resume`` without `resume` if a copy of
+                earlier rows exists already. With `resume` also ``table_resume`` if it has another header, and the
+                errors of `boneage.tables.csv_table.read_rows`.
         """
         self._path, self._columns = path, tuple(columns)
         self.previous = previous_table(path)
@@ -58,6 +59,8 @@ class AppendedTable:
             self._lock(self._file)
             self._is_regular = stat.S_ISREG(os.fstat(self._file).st_mode)
             header = _line(columns)
+            # A copy with another header is not of this program, and stays.
+            self._owns_previous = resume and self._is_regular and _starts_with(self.previous, header)
             kept = _whole_lines(path, header) if resume and self._is_regular else b""
             self.rows: list[Row] = parse_rows(path, io.StringIO(_text(path, kept), newline=""), columns) if kept else []
             if not resume:
@@ -115,17 +118,25 @@ class AppendedTable:
         Raises:
             OSError: The copy cannot be removed.
         """
-        if self._is_regular:
+        if self._owns_previous:
             self.previous.unlink(missing_ok=True)
 
     def _copy(self, header: bytes) -> None:
         """Copy a file that holds more than the header, unless a copy from before an interruption is there."""
-        if not self._is_regular or self.previous.exists():
+        if not self._is_regular or self._owns_previous:
             return
         content = self._path.read_bytes()
-        if content not in (b"", header):
-            with atomic_write(self.previous) as temporary:
-                temporary.write_bytes(content)
+        if content in (b"", header):
+            return
+        if self.previous.exists():
+            raise TableError(
+                "table_resume",
+                f"{self.previous} exists: it may hold the rows of an earlier run. Move it away"
+                " first, or continue with --resume.",
+            )
+        with atomic_write(self.previous) as temporary:
+            temporary.write_bytes(content)
+        self._owns_previous = True
 
     def _replace(self, content: bytes) -> None:
         target = Path(os.path.realpath(self._path))  # a link stays a link
@@ -200,3 +211,12 @@ def _text(path: Path, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise not_utf8(path) from None
+
+
+def _starts_with(path: Path, beginning: bytes) -> bool:
+    """Return whether a file exists and begins with these bytes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(beginning)) == beginning
+    except FileNotFoundError:
+        return False

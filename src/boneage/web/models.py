@@ -443,12 +443,12 @@ class Assessment(models.Model):
         """Set the chronological age at the study, exact to the day, and read the results by it. A critical warning that
         arises withdraws the decision. Return the names of the columns for `save`.
         """
-        was_critical = self.severity == Severity.CRITICAL
+        before = _critical_codes(self._stored_readings)
         self.chronological_age_months = months
         self.chronological_age_precision = AgePrecision.DAYS.value
         self.result = stored_value([read_again(reading, self.chronological_age) for reading in self._stored_readings])
         columns = ["chronological_age_months", "chronological_age_precision", "result", *self.derive()]
-        if self.severity == Severity.CRITICAL and not was_critical:
+        if _critical_codes(self._stored_readings) - before:
             columns += self.withdraw_decision()
         return columns
 
@@ -479,6 +479,10 @@ class Assessment(models.Model):
         it.
         """
         return self.is_unusable and self.decided_months is None
+
+
+def _critical_codes(readings: tuple[StoredResult, ...]) -> set[str]:
+    return {one.code for reading in readings for one in reading.warnings if one.severity == Severity.CRITICAL}
 
 
 class Sending(models.Model):

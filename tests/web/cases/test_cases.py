@@ -13,7 +13,7 @@ from boneage.clinical.ages import calendar_months
 from boneage.web.cases.cases import Belongings, belongings, change_birth_date, delete_case
 from boneage.web.cases.decisions import DecisionInput, decide
 from boneage.web.models import Assessment, AuditEvent, Case, Decision, Picture, PictureKind, Role, State, User, Verdict
-from tests.web.conftest import answer_of_phantom
+from tests.web.conftest import CRITICAL, answer_of_phantom, answer_with
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clinic")]
 
@@ -117,3 +117,18 @@ def test_critical_warning_by_another_birth_date_withdraws_decision(
     change_birth_date(child, date(2015, 1, 1), user)
     one.refresh_from_db()
     assert (one.decision, one.is_void) == ("", False)
+
+
+def test_another_critical_warning_withdraws_a_confirmed_decision(
+    child: Case, done_assessment: Callable[..., Assessment], make_user: Callable[..., User]
+) -> None:
+    """Who confirmed one critical warning did not know of the next."""
+    user = make_user(Role.REVIEWER)
+    one = done_assessment(answer_with(CRITICAL), case=child, study_date=date(2023, 1, 1), birth_date=child.birth_date)
+    decide(one, DecisionInput(Verdict.ACCEPTED, confirms_critical=True), user)
+    change_birth_date(child, date(2014, 1, 1), user)
+    one.refresh_from_db()
+    assert one.decision == Verdict.ACCEPTED
+    change_birth_date(child, date(2021, 6, 1), user)
+    one.refresh_from_db()
+    assert (one.decision, one.decided_months) == ("", None)

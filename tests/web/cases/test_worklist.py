@@ -219,7 +219,7 @@ def test_worklist_page_takes_four_queries(user: User) -> None:
     """A page takes four queries however long."""
     ann = child()
     for at in range(ROWS_A_PAGE + 5):
-        one = radiograph(child(f"Q-{at}"), at=at)
+        one = radiograph(child(f"Q-{at}"), at=at, decision=Verdict.ACCEPTED, decided_months=90)
         Decision.objects.create(assessment=one, verdict=Verdict.ACCEPTED, age_months=90, decided_by=user)
         radiograph(ann, at=at)
     worklist = Worklist(WorklistQuery(), user)
@@ -231,6 +231,8 @@ def test_worklist_page_takes_four_queries(user: User) -> None:
     assert (len(rows), count) == (ROWS_A_PAGE, ROWS_A_PAGE + 6)
     assert len(worklist.page(2)) == 6
     assert {row.decider for row in rows} == {"", "anna"}
+    Assessment.objects.update(decision="", decided_months=None)  # as if the decisions had been withdrawn
+    assert {row.decider for row in worklist.page(1)} == {""}
 
 
 def test_row_hides_meaningless_number(user: User) -> None:

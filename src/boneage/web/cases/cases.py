@@ -79,17 +79,22 @@ def give_birth_date(case: Case, birth_date: date) -> int:
 
     A radiograph that is being assessed keeps its own, since its answer will hold the age that follows from it.
 
+    Args:
+        case: the case. Its radiographs are locked already, and were before the case itself (`jobs.locked`).
+        birth_date: the date of birth.
+
     Returns:
         Number of radiographs that have another age now.
 
     Raises:
         ValidationError: a radiograph was taken before that day.
     """
-    others = Assessment.objects.select_for_update().filter(case=case).exclude(birth_date=birth_date)
-    dated = [(one, one.study_date) for one in others.filter(state__in=FINAL) if one.study_date is not None]
+    others = list(Assessment.objects.filter(case=case).exclude(birth_date=birth_date))
+    dated = [(one, one.study_date) for one in others if one.state in FINAL and one.study_date is not None]
     if any(study_date < birth_date for _, study_date in dated):
         raise ValidationError(gettext("A radiograph of this child was taken before this date."))
-    others.exclude(state=State.RUNNING).update(birth_date=birth_date)
+    waiting_or_final = [one.pk for one in others if one.state != State.RUNNING]
+    Assessment.objects.filter(pk__in=waiting_or_final).update(birth_date=birth_date)
     for radiograph, study_date in dated:
         was_decided = radiograph.decision != ""
         radiograph.save(update_fields=radiograph.take_age(calendar_months(birth_date, study_date)))

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
@@ -123,6 +124,8 @@ def move(assessment: Assessment, reference: str, user: User) -> Case:
         ValidationError: ``case_differs`` if that case has another sex; ``same_case`` if the radiograph is in it.
     """
     same_radiograph.hold([assessment.pixels_sha256])
+    named = Case.objects.filter(reference=reference, department=assessment.department)
+    jobs.locked(Assessment.objects.filter(Q(pk=assessment.pk) | Q(case__in=named)))  # all at once: see `jobs.locked`
     current = _locked(assessment, user)
     case, _is_new = Case.objects.select_for_update().get_or_create(
         reference=reference,
@@ -141,7 +144,6 @@ def move(assessment: Assessment, reference: str, user: User) -> Case:
     _take_birth_date(current, case)
     if was_decided and not current.decision:
         record(SYSTEM, Action.DECISION_WITHDRAWN, current)
-    current.same_radiograph_elsewhere = False
     current.derive()
     current.save()
     same_radiograph.mark([current.pixels_sha256])

@@ -272,6 +272,9 @@ class RadiographForm(forms.Form):
         values = self.cleaned_data
         if not values.get("reference"):
             return None, False
+        if values["birth_date"] is not None:  # the case may take it, and its radiographs with it
+            named = Case.objects.filter(reference=values["reference"], department=self.chosen_department)
+            jobs.locked(Assessment.objects.filter(case__in=named))
         case, _is_new = Case.objects.select_for_update().get_or_create(
             reference=values["reference"],
             department=self.chosen_department,

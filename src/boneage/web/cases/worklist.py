@@ -459,7 +459,7 @@ def detailed(keys: Sequence[UUID], user: User) -> list[Row]:
             radiograph=radiograph,
             status=status_of(radiograph),
             submitter=radiograph.submitter or "",
-            decider=radiograph.decider or "",
+            decider=(radiograph.decider or "") if radiograph.decision else "",
             radiographs=radiographs.get(radiograph.case_id, 1),
             older_to_decide=to_decide[radiograph.case_id] - (status_of(radiograph) is Status.DECIDE)
             if radiograph.case_id
