@@ -76,7 +76,7 @@ def test_open_without_resume_keeps_previous_rows(tmp_path: Path) -> None:
 
 
 def test_foreign_file_with_the_name_of_the_copy_stays(tmp_path: Path) -> None:
-    """What somebody else has named so is neither overwritten nor deleted."""
+    """A file that somebody else has named so is neither overwritten nor deleted."""
     path = tmp_path / "t.csv"
     for content, resume in ((b"my notes", True), (b"image,age\na,1\n", False)):
         path.unlink(missing_ok=True)

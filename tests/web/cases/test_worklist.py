@@ -231,7 +231,7 @@ def test_worklist_page_takes_four_queries(user: User) -> None:
     assert (len(rows), count) == (ROWS_A_PAGE, ROWS_A_PAGE + 6)
     assert len(worklist.page(2)) == 6
     assert {row.decider for row in rows} == {"", "anna"}
-    Assessment.objects.update(decision="", decided_months=None)  # as if the decisions had been withdrawn
+    Assessment.objects.update(decision="", decided_months=None)  # the decisions are withdrawn
     assert {row.decider for row in worklist.page(1)} == {""}
 
 
