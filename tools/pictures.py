@@ -16,11 +16,11 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are not installed
 
-from tests.chromium import CHROMIUM
+from tests.chromium import chromium
 from tests.web.browser.conftest import Service, serve
 from tests.web.browser.drawn_radiographs import plate
 from tests.web.browser.steps import log_in, submit
@@ -160,9 +160,8 @@ def write_small(screenshot: bytes, path: Path) -> None:
 def main(images: Path) -> None:
     """Write all pictures into a folder."""
     images.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as name, chromium() as browser:
         folder = Path(name)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(
             viewport={"width": VIEWPORT_WIDTH, "height": VIEWPORT_HEIGHT}, locale="en-GB", reduced_motion="reduce"
         )
@@ -170,7 +169,6 @@ def main(images: Path) -> None:
         for service in serve(folder, "clinic", BONEAGE_LOCK_MINUTES="0"):
             for picture, screenshot in pictures(page, service, folder):
                 write_small(screenshot, images / f"{picture}.png")
-        browser.close()
 
 
 if __name__ == "__main__":

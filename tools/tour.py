@@ -14,11 +14,11 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are not installed
 
-from tests.chromium import CHROMIUM
+from tests.chromium import chromium
 from tests.web.browser.conftest import serve
 from tests.web.browser.drawn_radiographs import dicom
 from tests.web.browser.steps import RESULT
@@ -94,8 +94,7 @@ def scenes(folder: Path, address: str) -> Iterator[Scene]:
 def frames(folder: Path) -> Iterator[tuple[Image.Image, int]]:
     """Yield the frames with their milliseconds."""
     for service in serve(folder, "open"):
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        with chromium() as browser:
             page = browser.new_page(
                 viewport={"width": VIEWPORT_WIDTH, "height": VIEWPORT_HEIGHT}, locale="en-GB", reduced_motion="reduce"
             )
@@ -107,7 +106,6 @@ def frames(folder: Path) -> Iterator[tuple[Image.Image, int]]:
                 shot = Image.open(BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
                 height = round(shot.height * WIDTH / shot.width)
                 yield shot.resize((WIDTH, height), Image.Resampling.LANCZOS), round(1000 * seconds)
-            browser.close()
 
 
 def main(path: Path) -> None:

@@ -30,6 +30,7 @@ from boneage.dicom.identity import (
     ResultKey,
     add_origin,
     laterality,
+    local_time,
     reference_to,
 )
 from boneage.report.comparison import Decided, counted_months
@@ -50,11 +51,13 @@ class Verification:
         decided: bone age that counts.
         reader: name of the physician, DICOM person name ``Family^Given``, with a credential as its suffix.
         organization: organization of the physician.
+        at: moment of the decision, with a time zone; None for that of the report.
     """
 
     decided: Decided
     reader: str
     organization: str
+    at: datetime | None = None
 
 
 def structured_report(
@@ -97,8 +100,9 @@ def structured_report(
     when = add_origin(report, source, key, now)
     report.SeriesDate = report.ContentDate = when.strftime("%Y%m%d")
     report.SeriesTime = report.ContentTime = when.strftime("%H%M%S")
+    verified = when if verification is None or verification.at is None else local_time(source, verification.at)
     for observer in report.get("VerifyingObserverSequence", []):
-        observer.VerificationDateTime = when.strftime("%Y%m%d%H%M%S")
+        observer.VerificationDateTime = verified.strftime("%Y%m%d%H%M%S")
     for equipment in report.get("ContributingEquipmentSequence", []):  # highdicom's own, with the time of this call
         equipment.ContributionDateTime = when.strftime("%Y%m%d%H%M%S")
     return report

@@ -87,7 +87,7 @@ def both_sexes_content(
             technique(girls, _method(decided)),
             words.sentences(
                 *([gettext("Bone age: %(age)s") % {"age": words.age(decided.age_months)}] if decided else []),
-                *_estimates(documents, contents, is_decided=decided is not None),
+                *_estimates(documents, contents, is_void=is_void, is_decided=decided is not None),
                 critical_sentences(groups) if is_void and decided is None else "",
             ),
             words.sentences(*shared),
@@ -147,13 +147,13 @@ def _method(decided: Decided | None) -> str:
 
 
 def _estimates(
-    documents: Sequence[AssessmentDocument], contents: Sequence[ReportContent], *, is_decided: bool
+    documents: Sequence[AssessmentDocument], contents: Sequence[ReportContent], *, is_void: bool, is_decided: bool
 ) -> Iterator[str]:
     """Yield the sentences on both readings: bone age and likely range, or why the bone age must not be used.
 
-    A reading that must not be used is left out once a physician has decided.
+    A reading that must not be used is left out once a physician has decided. If neither may be used (`is_void`), the
+    reason stands behind both, and not here.
     """
-    is_void = all(one.is_void for one in contents)  # then the reason stands behind both
     for document, content in zip(documents, contents, strict=True):
         if content.is_void and is_decided:
             continue

@@ -96,11 +96,21 @@ def give_birth_date(case: Case, birth_date: date) -> int:
     waiting_or_final = [one.pk for one in others if one.state != State.RUNNING]
     Assessment.objects.filter(pk__in=waiting_or_final).update(birth_date=birth_date)
     for radiograph, study_date in dated:
-        was_decided = radiograph.decision != ""
-        radiograph.save(update_fields=radiograph.take_age(calendar_months(birth_date, study_date)))
-        if was_decided and not radiograph.decision:
-            record(SYSTEM, Action.DECISION_WITHDRAWN, radiograph)
+        radiograph.save(update_fields=take_age(radiograph, birth_date, study_date))
     return len(dated)
+
+
+def take_age(radiograph: Assessment, birth_date: date, study_date: date) -> list[str]:
+    """Let a radiograph take the age at its study, and record it if a critical warning withdraws its decision.
+
+    Returns:
+        Names of the columns for `save`.
+    """
+    was_decided = radiograph.decision != ""
+    columns = radiograph.take_age(calendar_months(birth_date, study_date))
+    if was_decided and not radiograph.decision:
+        record(SYSTEM, Action.DECISION_WITHDRAWN, radiograph)
+    return columns
 
 
 @transaction.atomic

@@ -12,9 +12,8 @@ from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
-from boneage.clinical.ages import calendar_months
-from boneage.web.accounts.audit import SYSTEM, Action, record
-from boneage.web.cases.cases import give_birth_date
+from boneage.web.accounts.audit import Action, record
+from boneage.web.cases.cases import give_birth_date, take_age
 from boneage.web.cases.forms import LONGEST_REFERENCE, composed_reference
 from boneage.web.models import BOTH, Assessment, Case, PictureKind, Role, User, configuration
 from boneage.web.queue import jobs, same_radiograph
@@ -136,14 +135,12 @@ def move(assessment: Assessment, reference: str, user: User) -> Case:
         raise ValidationError(gettext("The radiograph is in this case already."), "same_case")
     if case.sex != current.sex:
         raise ValidationError(gettext("The case with this reference has another sex."), "case_differs")
-    before, was_decided = current.case, current.decision != ""
+    before = current.case
     current.case = case
     if case.birth_date is None and current.birth_date is not None:
         case.birth_date = current.birth_date
         give_birth_date(case, case.birth_date)
     _take_birth_date(current, case)
-    if was_decided and not current.decision:
-        record(SYSTEM, Action.DECISION_WITHDRAWN, current)
     current.derive()
     current.save()
     same_radiograph.mark([current.pixels_sha256])
@@ -190,4 +187,4 @@ def _take_birth_date(assessment: Assessment, case: Case) -> None:
         raise ValidationError(gettext("The radiograph is dated before the birth."), "study_before_birth")
     assessment.birth_date = case.birth_date
     if study_date is not None:
-        assessment.take_age(calendar_months(case.birth_date, study_date))
+        take_age(assessment, case.birth_date, study_date)

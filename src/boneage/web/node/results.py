@@ -25,7 +25,7 @@ from django.utils.translation import to_language
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from boneage.dicom.identity import ResultKey, local_time
+from boneage.dicom.identity import ResultKey
 from boneage.dicom.objects import KINDS, Kind, ResultObject, rejection_object, result_objects
 from boneage.dicom.structured_report import Verification
 from boneage.explain import overlay
@@ -219,7 +219,7 @@ def _results(instance: Instance, assessment: Assessment, source: Dataset, kinds:
     """Yield the result objects of a finished assessment."""
     decision = last_decision(assessment)
     deliver = node_configuration().deliver
-    objects = result_objects(
+    yield from result_objects(
         source,
         assessment.finished,
         picture_of(assessment),
@@ -231,12 +231,6 @@ def _results(instance: Instance, assessment: Assessment, source: Dataset, kinds:
         decision=_cause("" if decision is None else str(decision.pk), instance.revision),
         pdf=lambda: pdf_bytes(assessment),
     )
-    for made in objects:
-        if made.kind == "sr" and decision is not None:  # the physician verified it then, whenever it is made again
-            verified_at = local_time(source, timezone.localtime(decision.decided_at))
-            for observer in made.dataset.get("VerifyingObserverSequence", []):
-                observer.VerificationDateTime = verified_at.strftime("%Y%m%d%H%M%S")
-        yield made
 
 
 def _cause(text: str, revision: int) -> str:
@@ -348,6 +342,7 @@ def _verification(assessment: Assessment, decision: Decision) -> Verification | 
         decided=values,
         reader=person_name(decision.decided_by),
         organization=lines[0] if lines else "Not stated",
+        at=timezone.localtime(decision.decided_at),
     )
 
 
