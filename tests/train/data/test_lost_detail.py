@@ -37,7 +37,7 @@ def test_with_lost_detail_returns_new_radiograph(seed: int, height: int, width: 
     assert np.array_equal(pixels, before)
 
 
-@pytest.mark.parametrize("kind", ["_blurred", "_moved", "_reduced", "_compressed"])
+@pytest.mark.parametrize("kind", ["_blurred", "_moved", "_reduced", "_compressed", "_despeckled"])
 def test_each_kind_of_lost_detail_loses_detail(kind: str) -> None:
     """Each draw keeps the brightness and, where it is strong enough to matter, loses detail."""
     changed = [getattr(lost_detail, kind)(PIXELS, LENGTH, 0.6, np.random.default_rng(seed)) for seed in range(20)]
@@ -72,3 +72,14 @@ def test_noise_follows_the_grey_range() -> None:
 
 def test_reduction_leaves_a_small_hand_alone() -> None:
     assert lost_detail._reduced(PIXELS, 50.0, 1.0, np.random.default_rng(0)) is PIXELS
+
+
+def test_median_filter_removes_speckles_and_keeps_edges() -> None:
+    """Single bright pixels vanish, and a straight edge stays where it was."""
+    halves = np.zeros((60, 80), np.float32)
+    halves[:, 40:] = 0.8
+    speckled = halves.copy()
+    speckled[5::10, 3:40:10] = 1.0
+    for seed in range(20):
+        filtered = lost_detail._despeckled(speckled, LENGTH, 1.0, np.random.default_rng(seed))
+        assert np.abs(filtered - halves).max() < 0.003

@@ -1,4 +1,4 @@
-"""Augmentation by lost detail: blur, movement, few pixels, strong compression and noise.
+"""Augmentation by lost detail: blur, movement, few pixels, strong compression, noise and median filters.
 
 Radiographs from elsewhere are softer or coarser than those of training, and networks that have seen sharp ones only
 read them too young (`boneage.checks.detail`). Sizes are shares of the hand's length, so that radiographs of any
@@ -25,6 +25,8 @@ _QUALITY = (8, 60)
 """Quality of JPEG."""
 _NOISE = (0.01, 0.06)
 """Standard deviation of noise, as a share of the hand's grey range."""
+_SQUARE = (0.006, 0.03)
+"""Side of a median filter's square, hand lengths."""
 _TWICE = 0.3
 """Probability that a second kind follows."""
 
@@ -87,4 +89,11 @@ def _noisy(pixels: Image, _: float, grey_range: float, generator: np.random.Gene
     return np.clip(pixels + spread * generator.standard_normal(pixels.shape, dtype=np.float32), 0, 1)
 
 
-_KINDS = (_blurred, _moved, _reduced, _compressed, _noisy)
+def _despeckled(pixels: Image, hand_pixels: float, _: float, generator: np.random.Generator) -> Image:
+    """Return the median over squares, by which viewers and acquisition software remove speckles."""
+    side = 2 * max(1, round(_log_uniform(generator, _SQUARE) * hand_pixels / 2)) + 1
+    levels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)  # OpenCV has large medians of 8 bits only
+    return np.asarray(cv2.medianBlur(levels, side), np.float32) / np.float32(255)
+
+
+_KINDS = (_blurred, _moved, _reduced, _compressed, _noisy, _despeckled)
