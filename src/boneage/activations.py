@@ -15,7 +15,7 @@ from boneage.bundle.manifest import Member
 from boneage.bundle.member_output import MemberOutput
 from boneage.explain import Evidence, HeatMap, display_size, on_hand, paint
 from boneage.geometry import Transform
-from boneage.hand.bones import BONES, TILE_COLUMNS, TILE_ROWS, tile_sides, tile_to_radiograph
+from boneage.hand.bones import BONES, TILE_COLUMNS, TILE_ROWS, frame_to_tile, tile_sides
 from boneage.hand.registration import Hand
 from boneage.hand.views import CellGrid, ViewSpec
 
@@ -104,12 +104,13 @@ def _maps_of_bones(member: Member, output: MemberOutput, hand: Hand | None) -> I
         return
     height, width = tile_sides(member.view)
     tile = ViewSpec("bones", height, width, member.view.grey)
+    rows, columns = output.activation.shape
+    grids = output.activation.reshape(TILE_ROWS, rows // TILE_ROWS, TILE_COLUMNS, columns // TILE_COLUMNS)
     for index, weight in zip(range(len(BONES)), output.bones.weights, strict=True):
         if weight > 0:
-            row, column = divmod(index, TILE_COLUMNS)
-            grid = np.split(np.split(output.activation, TILE_ROWS)[row], TILE_COLUMNS, axis=1)[column]
-            to_view = Transform.shift(column * width, row * height)
-            yield tile, to_view.then(tile_to_radiograph(hand, index, member.view)), grid, member.weight
+            grid = grids[index // TILE_COLUMNS, :, index % TILE_COLUMNS]
+            to_radiograph = hand.radiograph_to_frame.then(frame_to_tile(BONES[index], hand.joints, height, width))
+            yield tile, to_radiograph.inverse(), grid, member.weight
 
 
 def heat_map_of(

@@ -176,7 +176,9 @@ def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
     if isinstance(value, Mapping):
         return _plain_record(value)
     if isinstance(value, list | tuple):
-        return [item if _is_plain(item) else _at(f"[{number}]", to_plain, item) for number, item in enumerate(value)]
+        if all(map(_is_plain, value)):
+            return list(value)
+        return [_at(f"[{number}]", to_plain, item) for number, item in enumerate(value)]
     if isinstance(value, date):
         return value.isoformat()
     return str(value) if isinstance(value, UUID) else _scalar(value)

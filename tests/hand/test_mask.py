@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boneage.hand.mask import THRESHOLD, components, filled, whole_hand
+from boneage.hand.mask import THRESHOLD, components, filled, whole_hand, widened
 
 
 @st.composite
@@ -83,3 +83,15 @@ def test_whole_hand_empty_below_threshold(level: float) -> None:
     assert mask.dtype == np.uint8
     assert not mask.any()
     assert components(np.zeros((7, 5), bool)).shape == (0, 7, 5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), pixels=st.floats(0.0, 6.0))
+def test_widened_mask_includes_margin(seed: int, pixels: float) -> None:
+    mask = (np.random.default_rng(seed).random((24, 20)) < 0.01).astype(np.uint8)
+    rows, columns = np.nonzero(mask)
+    y, x = np.mgrid[:24, :20]
+    away = np.hypot(y[..., None] - rows, x[..., None] - columns).min(axis=-1, initial=np.inf)
+    wide = widened(mask, pixels)
+    assert wide[away <= 0.95 * pixels].all()  # OpenCV measures to a few per cent
+    assert not wide[away > 1.05 * pixels].any()

@@ -78,9 +78,7 @@ class BoneAge:
             weight=round(self.weight, 4),
             unreadable=self.unreadable,
             corners=tuple((round(x, 1), round(y, 1)) for x, y in self.corners_xy),
-            outlines=tuple(
-                tuple((round(x, 1), round(y, 1)) for x, y in outline.tolist()) for outline in self.outlines_xy
-            ),
+            outlines=tuple(tuple((x, y) for x, y in outline.round(1).tolist()) for outline in self.outlines_xy),
         )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from boneage.geometry import Transform, sample
 from boneage.hand.joints import JOINT_ROWS, Joints
 from boneage.hand.registration import BOXES, CAPITATE_IN_FRAME_XY, Hand
-from boneage.hand.views import MASK_MARGIN, GreyScale, ViewSpec, widened
+from boneage.hand.views import GreyScale, ViewSpec
 from boneage.image_pyramid import ImageSource
 
 Unreadable = Literal["cut_off", "joints_uncertain", "no_contrast", "implausible"]
@@ -163,7 +163,6 @@ def cut_bones(
     height, width = tile_sides(spec)
     even = grey.apply(np.full((1, 1), grey.low, np.float32))[0, 0]
     view = np.full((spec.height, spec.width), even, np.float32)
-    mask = widened(hand.mask, MASK_MARGIN * hand.length_pixels * hand.radiograph_to_mask.zoom).astype(np.float32)
     from_mask = hand.radiograph_to_mask.inverse()
     unreadable: dict[str, Unreadable] = {}
     for index, bone in enumerate(BONES):
@@ -175,7 +174,7 @@ def cut_bones(
             changed = to_tile if jitters is None else to_tile.then(jitters[index])
             tile = sample(source, changed, height, width, fill=1.0 - grey.low if hand.inverted else grey.low)
             tile = np.float32(1.0) - tile if hand.inverted else tile
-            inside = sample(mask, from_mask.then(changed), height, width)
+            inside = sample(hand.widened_mask, from_mask.then(changed), height, width)
             tile = grey.apply(np.float32(grey.low) + (tile - np.float32(grey.low)) * inside)
             if _middle_of(tile).std() < _LEAST_CONTRAST:
                 reason = "no_contrast"

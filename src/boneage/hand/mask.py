@@ -42,3 +42,9 @@ def filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     around = np.pad(1 - mask, 1, constant_values=1)
     cv2.floodFill(around, None, (0, 0), 2, flags=4)
     return np.asarray(around[1:-1, 1:-1] != 2, dtype=np.uint8)
+
+
+def widened(mask: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
+    """Return a mask (h, w) of 0 and 1 with its border moved outwards by this number of its own pixels."""
+    outside = np.asarray(cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_5))
+    return (outside <= pixels).astype(np.uint8)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -21,9 +22,16 @@ from numpy.typing import NDArray
 from boneage.arrays import FloatArray
 from boneage.geometry import Transform
 from boneage.hand.joints import Joints
+from boneage.hand.mask import widened
 
 FRAME_HEIGHT, FRAME_WIDTH = 2080, 1600
 """Size of the registered frame, frame pixels (section 3)."""
+
+MASK_MARGIN = 0.02
+"""Share of the hand's length by which the mask is widened before pixels are blanked.
+
+A narrow mask could cost a bone, whereas additional skin does no harm.
+"""
 
 TIP_IN_FRAME_XY = (800.0, 100.0)
 CAPITATE_IN_FRAME_XY = (800.0, 1600.0)
@@ -127,6 +135,12 @@ class Hand:
         """
         points_xy = to_radiograph.inverse().points(self.points_xy)
         return replace(self, points_xy=points_xy, radiograph_to_mask=to_radiograph.then(self.radiograph_to_mask))
+
+    @cached_property
+    def widened_mask(self) -> NDArray[np.float32]:
+        """The mask widened by `MASK_MARGIN`, float32 (h, w), 0 or 1: outside of it views are blanked."""
+        margin = MASK_MARGIN * self.length_pixels * self.radiograph_to_mask.zoom
+        return widened(self.mask, margin).astype(np.float32)
 
     @property
     def mirrored(self) -> bool:

@@ -21,7 +21,7 @@ from boneage.errors import Rejection, RejectionCode
 from boneage.geometry import Transform, lies_inside, sample
 from boneage.hand.borders import Window
 from boneage.hand.candidates import part_windows
-from boneage.hand.mask import THRESHOLD, components, filled
+from boneage.hand.mask import THRESHOLD, components, filled, widened
 from boneage.hand.registration import Hand, hand_length
 from boneage.hand.views import (
     GreyRule,
@@ -31,7 +31,6 @@ from boneage.hand.views import (
     grey_scale,
     measure_grey,
     view_transform,
-    widened,
 )
 from boneage.image_pyramid import ImagePyramid
 from boneage.strict import NotNegative, Share

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,12 +28,6 @@ _OVERVIEW_SIDE = 256
 
 BLANKED: frozenset[Region] = frozenset(HAND_REGIONS)
 """Regions whose views show only the hand. Pixels outside its mask are blanked."""
-
-MASK_MARGIN = 0.02
-"""Share of the hand's length by which the mask is widened before pixels are blanked.
-
-A narrow mask could cost a bone, whereas additional skin does no harm.
-"""
 
 _BOUNDS: dict[GreyRule, tuple[float, float]] = {
     "minmax": (0.0, 100.0),
@@ -224,19 +217,13 @@ def cut_view(
     if inverted:
         view = np.float32(1.0) - view
     if hand is not None and spec.region in BLANKED:
-        inside = mask_through(hand, transform, (spec.height, spec.width), MASK_MARGIN)
+        inside = mask_through(hand, transform, (spec.height, spec.width), widened=True)
         view = np.float32(grey.low) + (view - np.float32(grey.low)) * inside
     return grey.apply(view)
 
 
-def widened(mask: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
-    """Return a mask (h, w) of 0 and 1 with its border moved outwards by this number of its own pixels."""
-    outside = np.asarray(cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_5))
-    return (outside <= pixels).astype(np.uint8)
-
-
 def mask_through(
-    hand: Hand, radiograph_to_target: Transform, shape: tuple[int, int], margin: float = 0.0
+    hand: Hand, radiograph_to_target: Transform, shape: tuple[int, int], *, widened: bool = False
 ) -> NDArray[np.float32]:
     """Sample the hand's mask on a view or picture of the radiograph.
 
@@ -244,14 +231,11 @@ def mask_through(
         hand: Hand on the radiograph.
         radiograph_to_target: Transform from the radiograph's coordinates to the target's.
         shape: Shape of the target (h, w), pixels.
-        margin: Share of the hand's length by which the mask is widened first.
+        widened: True for `Hand.widened_mask`.
 
     Returns:
         Share of each pixel that lies in the hand, float32 (h, w), 0..1.
     """
-    mask = hand.mask
-    if margin:
-        length = hand.length_pixels * hand.radiograph_to_mask.zoom
-        mask = widened(mask, margin * length)
+    mask = hand.widened_mask if widened else hand.mask.astype(np.float32)
     mask_to_target = hand.radiograph_to_mask.inverse().then(radiograph_to_target)
-    return sample(mask.astype(np.float32), mask_to_target, *shape)
+    return sample(mask, mask_to_target, *shape)

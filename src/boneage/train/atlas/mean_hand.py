@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from boneage.arrays import Image
 from boneage.geometry import OVERSAMPLING, Transform, downsample_area
+from boneage.hand.mask import widened
 from boneage.hand.registration import Box, Hand
-from boneage.hand.views import GreyScale, widened
+from boneage.hand.views import GreyScale
 
 Weigh = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Function from each hand's agreement with the mean (N,), -1..1, to its weight (N,), with sum 1."""

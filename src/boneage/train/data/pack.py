@@ -50,8 +50,8 @@ from boneage.train.recipe import Recipe
 MARGIN = 0.2
 """Width of the air around the hand's mask that remains, as a share of the hand's length.
 
-Views for ages show `boneage.hand.views.MASK_MARGIN` around the mask. The quality network and the hand networks read the
-air beyond. It is cheap: without a cut, an archive is 5 % larger."""
+Views for ages show `boneage.hand.registration.MASK_MARGIN` around the mask. The quality network and the hand networks
+read the air beyond. It is cheap: without a cut, an archive is 5 % larger."""
 
 GREY_MARGIN = 0.25
 """Grey levels beyond those of the hand that remain, as a share of the span of the hand's grey scale.
