@@ -115,8 +115,8 @@ def export(
 
     With --renew, a bundle is measured again on the radiographs of the split validation: its figures, the calibration of
     its age distribution, and the limits of its regions. It may get another quality network, networks for joints and
-    outlines, further networks for ages (RUNS, which need --radiographs), networks that compute with integers
-    (--integers) and another --version. Needs boneage[train].
+    outlines, further networks for ages (RUNS, which need --radiographs and replace networks of the same name), networks
+    that compute with integers (--integers) and another --version. Needs boneage[train].
 
     \b
     Examples:

@@ -170,6 +170,17 @@ def test_renewed_bundle_has_the_network_for_bones(renewed: Bundle, with_joints: 
     assert all(result.passed for result in check_bundle(renewed))
 
 
+def test_renew_replaces_network_of_same_name(
+    folder: Path, radiographs: list[LabelledRadiograph], renewed: Bundle, bone_run: Path
+) -> None:
+    """A run takes the place of the bundle's network of its name, with the weight of a new one."""
+    made = renew(renewed, folder / "replaced", version="4", runs=[bone_run], radiographs=radiographs)
+    assert [member.name for member in made.members] == [member.name for member in renewed.members]
+    assert (made.members[-1].weight, renewed.members[-1].weight) == (1.0, 2.5)
+    assert made.members[:-1] == renewed.members[:-1]
+    assert all(result.passed for result in check_bundle(made))
+
+
 def patch_joints(patch: pytest.MonkeyPatch, uncertain: int) -> None:
     """Let the bundle find the joints of a typical hand, of which the first are uncertain; ours was hardly trained."""
     find = Bundle.find_hand

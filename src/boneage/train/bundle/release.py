@@ -257,7 +257,7 @@ def renew(
         repeat_sd_months: standard deviation of repeated readings, above 0; by default the bundle's own.
         calibration: calibration of the new bundle; by default the bundle's own, which does not fit one with further
             networks for ages.
-        runs: folders of runs whose networks for ages the new bundle has, too.
+        runs: folders of runs whose networks for ages the new bundle has, too. They replace the networks of these names.
         weights: weights in the mean by the members' names; others keep theirs, and those of `runs` have 1.
         joints: folder of a run for the task ``joints``; the default is the bundle's own network.
         outlines: folder of a run for the task ``outlines``; the default is the bundle's own network.
@@ -295,7 +295,11 @@ def renew(
         created=datetime.now(UTC).date().isoformat(),
         repeat_sd_months=repeat_sd_months or bundle.manifest.repeat_sd_months,
         calibration=calibration or bundle.manifest.calibration,
-        members=tuple(replace(one, weight=weights.get(one.name, one.weight)) for one in bundle.manifest.members),
+        members=tuple(
+            replace(one, weight=weights.get(one.name, one.weight))
+            for one in bundle.manifest.members
+            if one.name not in {run.name for run in trained}
+        ),
         recipe={**bundle.manifest.recipe, **without_folders(recipes)},
         format=FORMAT,
     )
