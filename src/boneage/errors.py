@@ -121,6 +121,7 @@ class TableError(BoneageError):
     ``table_duplicate``: an id occurs twice.
     ``table_image_missing``: images are missing from their stated places.
     ``table_split``: a part of the split is missing or empty.
+    ``table_exists``: results would replace files that the command has not written.
     ``table_resume``: it does not belong to an interrupted run with these radiographs and settings.
     ``table_busy``: another process writes it.
     ``table_archive``: a training archive is damaged, has another format, or has files that do not belong in one.

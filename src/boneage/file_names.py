@@ -6,7 +6,9 @@ and the control characters that steer a terminal. None of these is printed or wr
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, characters that change the direction of writing, and bytes that are not UTF-8.
@@ -78,3 +80,11 @@ def _unescaped(match: re.Match[str]) -> str:
         return "\\" if number is None else chr(int(number, 16))
     value = int(byte, 16)
     return chr(value if value < 0x80 else _BYTE_SURROGATES + value)
+
+
+def comparable(path: Path) -> str:
+    """Return a text that is equal for all paths of one file, also on file systems that ignore case."""
+    try:
+        return os.path.realpath(path).casefold()
+    except ValueError:  # the path is impossible for a file
+        return str(path).casefold()

@@ -97,15 +97,20 @@ def run_through(source: Source, out: Path, worker: Worker, stop_after: int | Non
     with Journal(out / "state", {"salt": "fixed"}) as journal:
         sheet = UncertainSheet(out / "thumbnails", journal.rows(journal.places.values()))
         items = {worker.item_key(one): one for one in source.items()}
-        missing = (one for key, one in items.items() if not journal.is_finished(key, one.stamp))
+        missing = (one for key, one in items.items() if not journal.is_finished(key, worker.stamp(one)))
         work_through(missing, SerialEngine(worker, stop_after), journal, sheet, counts)
         journal.withdraw_replaced(items.keys())
     return counts
 
 
-def tables_of(out: Path) -> dict[str, bytes]:
-    """Write the tables of a journal, and return the bytes of all files."""
+def tables_of(out: Path, items: Iterable[str] | None = None) -> dict[str, bytes]:
+    """Write the tables of a journal, and return the bytes of all files.
+
+    Args:
+        out: Folder of the results.
+        items: Identities of the items of the source; by default all that the journal has.
+    """
     with Journal(out / "state", {"salt": "fixed"}) as journal:
-        write_tables(out, final_rows(journal))
+        write_tables(out, final_rows(journal, set(journal.entries if items is None else items)))
     parquet = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("radiographs.parquet/**/*.*"))}
     return parquet | {"csv": (out / "radiographs.csv").read_bytes()}

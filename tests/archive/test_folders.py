@@ -12,7 +12,14 @@ import pydicom
 import pytest
 from pydicom.fileset import FileSet
 
-from boneage.archive.folders import FileSource, dicomdir_source, ensure_reachable, folder_source, list_source
+from boneage.archive.folders import (
+    FileSource,
+    dicomdir_source,
+    ensure_own_results,
+    ensure_reachable,
+    folder_source,
+    list_source,
+)
 from boneage.errors import Rejection, TableError
 from tests.archive.parts import dicom_radiograph
 
@@ -37,51 +44,43 @@ def names_of(source: FileSource) -> list[str]:
     return [Path(item.locator).name for item in source.items()]
 
 
+def write_results(out: Path) -> None:
+    """Write what a run writes into the folder of the results."""
+    for name in ("radiographs.csv", "radiographs.parquet/a.parquet", "report.html", "thumbnails/1.jpg", "state/lock"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(b"1")
+
+
 @pytest.mark.parametrize("place", ["hands", "years/hands", "."])
 def test_results_in_the_source_are_left_out(tmp_path: Path, place: str) -> None:
-    """Results are no radiographs, wherever they lie in the folder, even beside the radiographs."""
-    out, salt = tmp_path / place, tmp_path / "years" / "hands.salt"
-    files = (
-        "radiographs.csv",
-        "radiographs.parquet/a.parquet",
-        "report.html",
-        "thumbnails/1.jpg",
-        "state/rows-1.jsonl",
-    )
-    for path in (tmp_path / "1.png", tmp_path / "hands2" / "2.png", salt, *(out / name for name in files)):
+    """Results are no radiographs, wherever they lie in the folder, even beside the radiographs, and of any run."""
+    out, salt = tmp_path / place, tmp_path / "years" / "key"
+    write_results(out)
+    write_results(tmp_path / "earlier")
+    for path in (tmp_path / "1.png", tmp_path / "hands2" / "2.png", tmp_path / "earlier.salt", salt):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"1")
     source = folder_source(tmp_path)
-    source.leave_out_results(out, salt)
+    source.leave_out(salt)
     assert (names_of(source), source.expected) == (["1.png", "2.png"], 2)
 
 
-def test_results_outside_of_the_source_leave_out_nothing(tmp_path: Path) -> None:
-    """Nor does a folder that contains the source, or a table that names the files."""
-    path = tmp_path / "archive" / "1.png"
-    path.parent.mkdir()
-    path.write_bytes(b"1")
+def test_table_may_name_files_among_the_results(tmp_path: Path) -> None:
+    write_results(tmp_path)
     table = tmp_path / "list.csv"
-    table.write_text("image,sex\narchive/1.png,F\n")
-    for source in (folder_source(path.parent), list_source(table)):
-        for out in (tmp_path, tmp_path / "arch"):
-            source.leave_out_results(out, tmp_path / "salt")
-            assert names_of(source) == ["1.png"]
+    table.write_text("image,sex\nthumbnails/1.jpg,F\n")
     source = list_source(table)
-    source.leave_out_results(path.parent, tmp_path / "salt")
-    assert names_of(source) == ["1.png"]
+    source.leave_out(tmp_path / "thumbnails" / "1.jpg")
+    assert names_of(source) == ["1.jpg"]
 
 
 def test_results_are_left_out_through_links(tmp_path: Path) -> None:
-    (tmp_path / "archive" / "hands").mkdir(parents=True)
-    (tmp_path / "archive" / "hands" / "report.html").write_bytes(b"1")
-    (tmp_path / "archive" / "hands" / "state").mkdir()
-    (tmp_path / "archive" / "hands" / "state" / "rows-000001.jsonl").write_bytes(b"{}")
+    write_results(tmp_path / "archive" / "hands")
+    (tmp_path / "archive" / "key").write_bytes(b"1")
     (tmp_path / "link").symlink_to(tmp_path / "archive")
-    for place, out in (("archive", "link/hands"), ("link", "archive/hands")):
+    for place, salt in (("archive", "link/key"), ("link", "archive/key")):
         source = folder_source(tmp_path / place)
-        assert names_of(source) == ["report.html", "rows-000001.jsonl"]
-        source.leave_out_results(tmp_path / out, tmp_path / "salt")
+        source.leave_out(tmp_path / salt)
         assert names_of(source) == []
 
 
@@ -90,10 +89,46 @@ def test_radiographs_in_the_folder_of_the_results_stay(tmp_path: Path) -> None:
     for name in ("state", "thumbnails", "2020"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.png").write_bytes(b"1")
-    for out in (tmp_path, tmp_path / "2020"):
-        source = folder_source(tmp_path)
-        source.leave_out_results(out, tmp_path / "salt")
-        assert sorted(names_of(source)) == ["2020.png", "state.png", "thumbnails.png"]
+    assert sorted(names_of(folder_source(tmp_path))) == ["2020.png", "state.png", "thumbnails.png"]
+
+
+@pytest.mark.parametrize("name", ["radiographs.csv", "radiographs.parquet", "report.html", "thumbnails/2015/1.jpg"])
+def test_files_of_the_user_are_not_replaced(tmp_path: Path, name: str) -> None:
+    """A folder that holds such files, and no results of a run, is no folder for results."""
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).write_bytes(b"1")
+    with pytest.raises(TableError, match="Give another --out") as caught:
+        ensure_own_results(tmp_path / "out", [])
+    assert caught.value.code == "table_exists"
+    write_results(tmp_path / "other")
+    ensure_own_results(tmp_path / "other", [None, tmp_path / "list.csv"])
+
+
+@pytest.mark.parametrize("name", ["radiographs.csv", "thumbnails/list.csv"])
+def test_tables_of_a_run_are_not_replaced(tmp_path: Path, name: str) -> None:
+    write_results(tmp_path / "out")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    for out, table in (("out", "link"), ("link", "out"), ("new", "new")):
+        with pytest.raises(TableError, match="replace the table") as caught:
+            ensure_own_results(tmp_path / out, [tmp_path / table / name])
+        assert caught.value.code == "table_exists"
+
+
+def test_two_spellings_of_a_path_are_one_item(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "1.png").write_bytes(b"1")
+    table = tmp_path / "list.csv"
+    table.write_text("image,sex\n1.png,F\n./1.png,F\nsub/../1.png,F\n")
+    assert {item.locator for item in list_source(table).items()} == {str(tmp_path.resolve() / "1.png")}
+
+
+def test_list_warns_of_what_may_be_a_mistake(tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("image,sex,DOB\n1.png,F,2010-01-01\n./1.png,M,2010-01-01\n")
+    assert list_source(table).warnings == (
+        "nothing reads the columns DOB.",
+        "1.png is listed with the sexes F and M.",
+    )
 
 
 def test_folder_without_files_is_not_reachable(tmp_path: Path) -> None:

@@ -29,7 +29,19 @@ def test_origin_of_other_files_is_empty(data: bytes) -> None:
 def test_table_of_patients(tmp_path: Path) -> None:
     table = tmp_path / "patients.csv"
     table.write_text("patient_id,sex,birth_date\n1,F,2010-02-03\n2,,\n")
-    assert read_patients(table) == {"1": Patient("F", date(2010, 2, 3)), "2": Patient("", None)}
+    assert read_patients(table) == {
+        ("", "1"): Patient("F", date(2010, 2, 3)),
+        ("", "2"): Patient("", None),
+    }
+    table.write_text("patient_id,issuer,sex,birth_date\n1,A,F,\n1,B,M,\n1,,,2010-02-03\n")
+    assert {key: patient.sex_text for key, patient in read_patients(table).items()} == {
+        ("A", "1"): "F",
+        ("B", "1"): "M",
+        ("", "1"): "",
+    }
+    table.write_text("patient_id,issuer,sex,birth_date\n1,A,F,\n1,A,M,\n")
+    with pytest.raises(TableError, match="line 3"):
+        read_patients(table)
 
 
 @pytest.mark.parametrize(("rows", "code"), [("1,F,\n1,M,\n", "table_duplicate"), ("1,F,3.2.2010\n", "table_value")])

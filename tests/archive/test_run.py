@@ -61,8 +61,9 @@ def test_moved_and_changed_files(bundle_folder: Path, tmp_path: Path) -> None:
     worker = Worker(folder_source(archive), settings(bundle_folder, existing_rows=existing))
     counts = run_through(folder_source(archive), out, worker)
     assert (counts.done, counts.copies, dict(counts.rejected)) == (2, 1, {"unreadable": 1})
-    tables_of(out)
-    assert len(rows_of(out / "radiographs.csv")) == 4
+    tables_of(out, map(worker.item_key, folder_source(archive).items()))
+    rows = rows_of(out / "radiographs.csv")
+    assert sorted(row["copies"] for row in rows) == ["1", "1", "1", "2"]  # a file that was moved is one file
 
 
 def test_files_that_are_away_keep_their_rows(bundle_folder: Path, tmp_path: Path) -> None:
@@ -153,10 +154,21 @@ def test_parquet_equals_csv(archive: Path, bundle_folder: Path, tmp_path: Path) 
     run_through(source, tmp_path, Worker(source, settings(bundle_folder)))
     tables_of(tmp_path)
     years = {path.name for path in (tmp_path / "radiographs.parquet").iterdir()}
-    assert years == {f"study_year={year}" for year in (*range(2015, 2020), "__HIVE_DEFAULT_PARTITION__")}
+    assert years == {f"year={year}" for year in (*range(2015, 2020), "unknown")}
+    opened = pyarrow.parquet.read_table(tmp_path / "radiographs.parquet")  # as pandas does
+    assert sorted(set(opened["year"].to_pylist())) == [*map(str, range(2015, 2020)), "unknown"]
     table = pyarrow.dataset.dataset(tmp_path / "radiographs.parquet", partitioning="hive").to_table()
-    kinds = {name: str(table.schema.field(name).type) for name in ("age_months", "copies", "hand_mirrored", "id")}
-    assert kinds == {"age_months": "double", "copies": "int64", "hand_mirrored": "bool", "id": "string"}
+    kinds = {
+        name: str(table.schema.field(name).type)
+        for name in ("age_months", "copies", "hand_mirrored", "id", "study_year")
+    }
+    assert kinds == {
+        "age_months": "double",
+        "copies": "int64",
+        "hand_mirrored": "bool",
+        "id": "string",
+        "study_year": "int64",
+    }
     by_id = {row["id"]: row for row in table.to_pylist()}
     with (tmp_path / "radiographs.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -172,7 +184,7 @@ def test_parquet_without_years_opens(tmp_path: Path, count: int) -> None:
     write_tables(tmp_path, ({"id": str(number), "copies": 1} for number in range(count)))
     folder = tmp_path / "radiographs.parquet"
     for table in (pyarrow.parquet.read_table(folder), pyarrow.dataset.dataset(folder, partitioning="hive").to_table()):
-        assert table.column_names == list(ARCHIVE_COLUMNS)
+        assert table.column_names == [*ARCHIVE_COLUMNS, "year"]
         assert table["id"].to_pylist() == [str(number) for number in range(count)]
         assert table["study_year"].to_pylist() == [None] * count
 

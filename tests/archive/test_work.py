@@ -83,7 +83,7 @@ def test_identifiers_on_request(bundle_folder: Path) -> None:
 def test_sex_and_birth_date_by_precedence(bundle_folder: Path) -> None:
     """A list precedes the table of patients, and that the header."""
     content = dicom_radiograph(1)
-    patients = {PATIENT: Patient("male", date(2009, 3, 1))}
+    patients = {("", PATIENT): Patient("male", date(2009, 3, 1))}
     row = outcome_of(content, bundle_folder, patients=patients).row
     assert row is not None
     assert (row["sex"], row["sex_source"]) == ("M", "patients")
@@ -95,19 +95,45 @@ def test_sex_and_birth_date_by_precedence(bundle_folder: Path) -> None:
     assert row["chronological_age_months"] == pytest.approx(98.17, abs=0.02)
 
 
-def test_study_date_of_a_list_where_the_header_has_none(bundle_folder: Path) -> None:
-    """It gives the year of study and decides the selection; the header precedes it."""
-    item = ArchiveItem("x", "", "F", StatedAge(study_date=date(2012, 3, 1)))
-    for written, year in (("", 2012), ("20160506", 2016)):
-        row = outcome_of(dicom_radiograph(1, StudyDate=written), bundle_folder, item).row
+def test_patients_of_two_issuers_are_two(bundle_folder: Path) -> None:
+    """A row of the table with an issuer is about his patient only, and precedes a row without one."""
+    patients = {(issuer, PATIENT): Patient(sex, None) for issuer, sex in (("A", "F"), ("B", "M"), ("", "O"))}
+    for issuer, sex in (("A", "F"), ("B", "M"), ("C", None)):
+        content = dicom_radiograph(1, IssuerOfPatientID=issuer, PatientSex="")
+        row = outcome_of(content, bundle_folder, patients=patients).row
         assert row is not None
-        assert row["study_year"] == year
+        assert row.get("sex") == sex
+
+
+def test_dates_of_a_list_precede_the_header(bundle_folder: Path) -> None:
+    """The dates by which the age counts stand in the row, give the year of study, and decide the selection."""
+    stated = StatedAge(birth_date=date(2004, 3, 1), study_date=date(2012, 3, 1))
+    item = ArchiveItem("x", "", "F", stated)
+    for written in ("", "20160506"):
+        row = outcome_of(dicom_radiograph(1, StudyDate=written), bundle_folder, item, identifiers=True).row
+        assert row is not None
+        assert (row["study_year"], row["study_date"], row["birth_date"]) == (2012, "2012-03-01", "2004-03-01")
+        assert row["chronological_age_months"] == pytest.approx(96, abs=0.1)
     row = outcome_of(b"no radiograph", bundle_folder, item).row
     assert row is not None
     assert row["study_year"] == 2012
     selection = Selection(first_date=date(2013, 1, 1))
-    outcome = outcome_of(dicom_radiograph(1, StudyDate=""), bundle_folder, item, selection=selection)
+    outcome = outcome_of(dicom_radiograph(1, StudyDate="20160506"), bundle_folder, item, selection=selection)
     assert outcome.skipped == "study_date"
+
+
+def test_texts_of_the_header_are_escaped(bundle_folder: Path) -> None:
+    content = dicom_radiograph(1, BodyPartExamined="HANDS").replace(b"HANDS", b"HAND\x1b")
+    row = outcome_of(content, bundle_folder).row
+    assert row is not None
+    assert row["facts_body_part"] == "HAND\\x1b"
+
+
+def test_stamp_of_a_file_is_a_pseudonym(bundle_folder: Path) -> None:
+    """Size and time of a file identify it for whoever sees the archive."""
+    stamp = outcome_of(dicom_radiograph(1), bundle_folder, ArchiveItem("x", "296362:1796093802539981578")).stamp
+    assert "296362" not in stamp
+    assert len(stamp) == 32
 
 
 def test_study_date_in_the_future_gives_neither_age_nor_year(bundle_folder: Path) -> None:

@@ -8,6 +8,8 @@ started later; it opens the bundle at its first batch.
 from __future__ import annotations
 
 import logging
+import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -18,7 +20,7 @@ from boneage.archive.work import BatchOutcome, Settings, Worker
 from boneage.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, as_completed
 
 _AHEAD = 3
 """Batches that are distributed or finished, for each worker: enough to keep all busy, and few to lose."""
@@ -26,6 +28,13 @@ _DEATHS = 4
 """Workers that a batch may end before it is blamed. A worker may also end by chance, while it has the batch."""
 _STARTS = 3
 """Attempts to start the processes of this machine."""
+_POLL_SECONDS = 0.02
+"""Time between two looks for finished batches, seconds: little beside a batch."""
+WITHOUT_WORKERS_SECONDS = 60.0
+"""Time without any worker after which new ones are started, seconds. Dask replaces a worker that dies, but not one that
+dies again while it starts."""
+_REVIVALS = 4
+"""Number of times in a row that new workers are started, each time after a longer pause, before the run ends."""
 CONNECT_SECONDS = 30
 """Time for which a scheduler is tried, seconds."""
 _PLUGIN = "boneage-archive"
@@ -59,9 +68,20 @@ class DaskEngine:
         worker: Worker of this process, for what needs no other.
     """
 
-    def __init__(self, client: Client, source: Source, settings: Settings) -> None:
+    def __init__(
+        self, client: Client, source: Source, settings: Settings, start_workers: Callable[[], None] = lambda: None
+    ) -> None:
+        """Give the workers their source and settings.
+
+        Args:
+            client: Client of the scheduler.
+            source: Source of the radiographs.
+            settings: Settings of the work.
+            start_workers: Starts the processes of this machine again; nothing on a cluster, which has its own start.
+        """
         self.worker = Worker(source, settings)
         self._client = client
+        self._start_workers = start_workers
         self._check_versions()
         client.register_plugin(_plugin(source, settings))
 
@@ -69,6 +89,9 @@ class DaskEngine:
         """Yield batches with their outcomes, as they are finished.
 
         A batch that ended several workers is divided. A single item that did so again is blamed (`Worker.lost`).
+
+        Raises:
+            ConfigurationError: ``address_invalid`` if no worker is left, and none comes back.
         """
         from distributed import KilledWorker, as_completed  # noqa: PLC0415  # slow to import
 
@@ -88,6 +111,7 @@ class DaskEngine:
 
         refill()
         while submitted:
+            self._wait_for(futures)
             future = next(futures)
             batch = submitted.pop(future)
             error = future.exception()
@@ -101,6 +125,26 @@ class DaskEngine:
             else:
                 raise error
             refill()
+
+    def _wait_for(self, futures: as_completed) -> None:
+        """Wait until a batch is finished, and start workers if there are none."""
+        revivals, last_alive = 0, time.monotonic()
+        while not futures.has_ready():
+            time.sleep(_POLL_SECONDS)
+            if time.monotonic() - last_alive < WITHOUT_WORKERS_SECONDS * (1 + revivals):
+                continue
+            if self._client.scheduler_info()["workers"]:
+                revivals = 0
+            elif revivals == _REVIVALS:
+                raise ConfigurationError(
+                    "address_invalid",
+                    "No worker is alive, and none could be started. What was finished is kept: the same command"
+                    " continues.",
+                )
+            else:
+                revivals += 1
+                self._start_workers()
+            last_alive = time.monotonic()
 
     def _check_versions(self) -> None:
         """Reject workers of a cluster with another version of the program, whose rows could differ.
@@ -164,7 +208,12 @@ def open_engine(
             silence_logs=logging.CRITICAL,
         )
         with cluster, Client(cluster) as client:
-            yield DaskEngine(client, source, settings)
+
+            def start_workers() -> None:
+                cluster.scale(0)
+                cluster.scale(workers)
+
+            yield DaskEngine(client, source, settings, start_workers)
 
 
 def _started(cluster: Callable[..., Any], **options: Any) -> Any:
@@ -184,6 +233,8 @@ def _plugin(source: Source, settings: Settings) -> Any:
 
         def setup(self, worker: Any) -> None:
             self.worker = Worker(source, settings)
+            with suppress(ValueError):  # no main thread
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends them
 
     return ArchivePlugin()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from boneage.archive.pseudonyms import short_pseudonym
 from boneage.archive.rows import ArchiveRow
 from boneage.arrays import FloatArray
 from boneage.severity import Severity
@@ -147,7 +148,7 @@ class FigureCounter:
         self._warnings.update(str(row.get("warnings") or "").split())
         device = " ".join(str(row[name]) for name in ("manufacturer", "model") if row.get(name)) or UNKNOWN
         if row.get("device"):
-            device += f" ({str(row['device'])[:8]})"
+            device += f" ({short_pseudonym(str(row['device']))})"
         for group in (self._all, self._years[str(row.get("study_year") or UNKNOWN)], self._devices[device]):
             _add_to(group, row)
         for values, column in (

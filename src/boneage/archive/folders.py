@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,14 @@ from boneage.tables.radiographs import ListedRadiograph, read_list
 
 DICOMDIR = "DICOMDIR"
 """Name of the index of a CD (PS3.10, 8.6)."""
-RESULT_NAMES = ("radiographs.csv", "radiographs.parquet", "report.html", "thumbnails", "state")
+STATE = "state"
+"""Folder of the state of a run, in the folder of the results."""
+LOCK = "lock"
+"""First file of that folder, which the process that has the folder locks."""
+RESULT_NAMES = ("radiographs.csv", "radiographs.parquet", "report.html", "thumbnails", STATE)
 """Names of the files and folders that a run writes into the folder of the results."""
+SALT_SUFFIX = ".salt"
+"""Ending of the file with the key of the pseudonyms, which lies beside the folder of the results."""
 _RECORDS = "DirectoryRecordSequence"
 
 
@@ -29,12 +35,16 @@ class FileSource:
         description: Kind of source.
         expected: Number of files.
         folder: The folder, if the files were found by a walk through it.
+        table: The list that names the files, if there is one.
+        warnings: Sentences on the list, for the user.
     """
 
     description: str
     expected: int | None
     _items: Sequence[ArchiveItem] = field(repr=False)
     folder: Path | None = field(default=None, repr=False)
+    table: Path | None = field(default=None, repr=False)
+    warnings: tuple[str, ...] = field(default=(), repr=False)
 
     def items(self) -> Iterator[ArchiveItem]:
         """Yield the files in their order."""
@@ -48,27 +58,53 @@ class FileSource:
         """
         return read_file(Path(item.locator))
 
-    def leave_out_results(self, out: Path, salt: Path) -> None:
-        """Leave out what earlier runs wrote into the folder of the source. Files that a table names stay.
+    def leave_out(self, salt: Path) -> None:
+        """Leave out the key of the pseudonyms, if it lies in the folder of the source.
 
         Args:
-            out: Folder of the results. The entries that a run writes are left out, if an earlier run has written them.
-            salt: File with the key of the pseudonyms.
+            salt: File with the key.
         """
-        if self.folder is None:
+        root = None if self.folder is None else self.folder.resolve()
+        if self.folder is None or root is None or not salt.resolve().is_relative_to(root):
             return
-        root, results = self.folder.resolve(), out.resolve()
-        has_run = any((results / "state").glob("rows-*.jsonl"))
-        written = [results / name for name in RESULT_NAMES] if has_run else []
-        inside = [path for path in (*written, salt.resolve()) if path.is_relative_to(root)]
-        own = [str(self.folder.absolute() / path.relative_to(root)) for path in inside]  # written like the items
-        below = tuple(path + os.sep for path in own)
-        self._items = [one for one in self._items if one.locator not in own and not one.locator.startswith(below)]
+        own = str(self.folder.absolute() / salt.resolve().relative_to(root))  # written like the items
+        self._items = [one for one in self._items if one.locator != own]
         self.expected = len(self._items)
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out the items and the folder, which workers do not need."""
-        return {"description": self.description, "expected": self.expected, "_items": (), "folder": None}
+        """Leave out the items and their origin, which workers do not need."""
+        return vars(FileSource(self.description, self.expected, ()))
+
+
+def has_results(folder: Path) -> bool:
+    """Return whether a folder is the folder of the results of a run, which may have just begun."""
+    return (folder / STATE / LOCK).is_file()
+
+
+def ensure_own_results(out: Path, tables: Iterable[Path | None]) -> None:
+    """Check that a run destroys no file of the user's, before it writes anything.
+
+    Args:
+        out: Folder of the results.
+        tables: Tables that the run reads, which it must not replace.
+
+    Raises:
+        TableError: ``table_exists`` if the folder holds files of these names that no run has written, or one of the
+            tables.
+    """
+    names = [name for name in RESULT_NAMES if os.path.lexists(out / name)]
+    if names and not has_results(out):
+        raise TableError(
+            "table_exists",
+            f"{out} holds {', '.join(names)} already, which no run of this command has written. Give another --out, or"
+            " move them away. Nothing was changed.",
+        )
+    written = [(out / name).resolve() for name in RESULT_NAMES]
+    for table in tables:
+        if table is not None and any(table.resolve().is_relative_to(path) for path in written):
+            raise TableError(
+                "table_exists", f"The results would replace the table {table}. Give another --out. Nothing was changed."
+            )
 
 
 def ensure_reachable(source: Source) -> None:
@@ -90,8 +126,9 @@ def ensure_reachable(source: Source) -> None:
 def folder_source(folder: Path) -> FileSource:
     """Return all files below a folder, in the order of their paths.
 
-    Hidden files and folders are left out, and files with the name DICOMDIR, which hold no radiograph. Links to folders
-    are not followed, since they may lead in a circle.
+    Hidden files and folders are left out, and files with the name DICOMDIR, which hold no radiograph. So are the
+    results of all runs in these folders, with their keys. Links to folders are not followed, since they may lead in a
+    circle.
 
     Args:
         folder: An existing folder.
@@ -101,8 +138,10 @@ def folder_source(folder: Path) -> FileSource:
     """
     items: list[ArchiveItem] = []
     for root, folders, files in os.walk(folder.absolute(), onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = sorted(name for name in files if not name.startswith(".") and name != DICOMDIR)
+        own = set(RESULT_NAMES) if has_results(Path(root)) else set()
+        own |= {DICOMDIR, *(f"{name}{SALT_SUFFIX}" for name in folders if has_results(Path(root, name)))}
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in own)
+        names = sorted(name for name in files if not name.startswith(".") and name not in own)
         items += [_item(Path(root, name)) for name in names]
     return FileSource("a folder", len(items), items, folder)
 
@@ -113,8 +152,10 @@ def list_source(table: Path) -> FileSource:
     Raises:
         TableError: As in `read_list`; ``table_value`` for an age that cannot be read.
     """
-    items = [_listed_item(one) for one in read_list(table).radiographs]
-    return FileSource("a list", len(items), items)
+    content = read_list(table)
+    items = [_listed_item(one) for one in content.radiographs]
+    warnings = tuple(content.warnings())
+    return FileSource("a list", len(items), items, table=table, warnings=warnings)
 
 
 def dicomdir_source(index: Path) -> FileSource:
@@ -162,7 +203,10 @@ def _item(path: Path, sex_text: str | None = None, age: StatedAge | None = None)
 
 
 def _listed_item(listed: ListedRadiograph) -> ArchiveItem:
-    return _item(listed.image.absolute(), listed.sex_text, listed_age(listed))
+    path = listed.image.absolute()
+    if ".." in path.parts:  # two spellings of one path are one file
+        path = path.parent.resolve() / path.name
+    return _item(path, listed.sex_text, listed_age(listed))
 
 
 def _raise(error: OSError) -> None:

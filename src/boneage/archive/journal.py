@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from boneage.archive.folders import LOCK
 from boneage.archive.rows import ArchiveRow
 from boneage.archive.work import Outcome
 from boneage.errors import RejectionCode, TableError
@@ -82,8 +83,8 @@ class Journal:
             OSError: The folder cannot be written.
         """
         self._folder = folder
-        ensure_writable(folder / "lock")
-        self._lock = _locked(folder / "lock")
+        ensure_writable(folder / LOCK)
+        self._lock = _locked(folder / LOCK)
         try:
             self.settings = dict(settings)
             self._check_settings()

@@ -108,18 +108,26 @@ class Patient:
     birth_date: date | None = field(repr=False)
 
 
-def read_patients(table: Path) -> dict[str, Patient]:
-    """Return sex and birth date by Patient ID, from a CSV table with the columns ``patient_id,sex,birth_date``.
+def read_patients(table: Path) -> dict[tuple[str, str], Patient]:
+    """Return sex and birth date by issuer and Patient ID, from a CSV table with ``patient_id,sex,birth_date``.
 
-    Cells of sex and birth date may be empty; the header of the radiograph then gives the value.
+    Cells of sex and birth date may be empty; the header of the radiograph then gives the value. A column ``issuer``
+    (Issuer of Patient ID) may be present. A row without an issuer stands for the Patient ID by any issuer.
 
     Raises:
         TableError: As in `boneage.tables.csv_table.read_rows`; ``table_duplicate`` for a patient with two rows;
             ``table_value`` for a date that cannot be read.
     """
-    rows = read_rows(table, ("patient_id", "sex", "birth_date"))
-    reject_duplicates(rows, "patient_id")
-    return {row.text("patient_id"): Patient(row.cells["sex"], _birth_date(row)) for row in rows}
+    rows = read_rows(table, ("patient_id", "sex", "birth_date"), ("issuer",))
+    if "issuer" not in rows[0].cells:
+        reject_duplicates(rows, "patient_id")
+    patients: dict[tuple[str, str], Patient] = {}
+    for row in rows:
+        key = (row.cells.get("issuer", ""), row.text("patient_id"))
+        if key in patients:
+            raise row.bad_value("patient_id", "has two rows with one issuer")
+        patients[key] = Patient(row.cells["sex"], _birth_date(row))
+    return patients
 
 
 def _birth_date(row: Row) -> date | None:

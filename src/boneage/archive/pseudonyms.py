@@ -53,6 +53,12 @@ class Pseudonyms:
         return self.of("fingerprint", "boneage")
 
 
+def short_pseudonym(text: str) -> str:
+    """Return the first digits of a pseudonym, which tell some hundred apart; any other text as it is."""
+    is_pseudonym = len(text) == _DIGITS and set(text) <= set("0123456789abcdef")
+    return text[:8] if is_pseudonym else text
+
+
 def open_salt(path: Path) -> Pseudonyms:
     """Return the pseudonyms by the key of a file. A missing file is made, readable by its owner only.
 
@@ -66,10 +72,14 @@ def open_salt(path: Path) -> Pseudonyms:
             opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:  # another process was faster
             return open_salt(path)
-        with os.fdopen(opened, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(_SALT_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with os.fdopen(opened, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(_SALT_BYTES) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk must not leave an empty key
+            path.unlink(missing_ok=True)
+            raise
     text = path.read_text(encoding="utf-8", errors="replace").strip()
     try:
         salt = bytes.fromhex(text)

@@ -92,6 +92,7 @@ class RowMaker:
 
         row = self._origin(identifier, origin, sex_source)
         row |= {name: _plain(cell) for name, cell in flat_row(document).items() if name not in _PLACES}
+        row |= {name: shown(cell) for name, cell in row.items() if name.startswith("facts_") and isinstance(cell, str)}
         return row | {"radiograph_sha256": self._sha256(document.radiograph.sha256 or "")}
 
     def rejected(

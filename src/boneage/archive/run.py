@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain, islice
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from boneage.archive.engine import Engine, open_engine
 from boneage.archive.figures import FigureCounter
-from boneage.archive.folders import FileSource, ensure_reachable
+from boneage.archive.folders import STATE, FileSource, ensure_own_results, ensure_reachable
 from boneage.archive.items import ArchiveItem, Selection, Source
 from boneage.archive.journal import Journal
 from boneage.archive.origin import read_patients
@@ -42,6 +42,7 @@ class Counts:
         done: Items that this run finished.
         copies: Those whose content had a row, so that they were not assessed again.
         unreachable: Items that an earlier run finished, and that cannot be opened now. Their rows stay.
+        absent: Rows of earlier runs whose items the source does not have. They stay.
         rejected: Rejections of this run by code.
         skipped: Items of this run that are not selected, by reason.
     """
@@ -50,6 +51,7 @@ class Counts:
     done: int = 0
     copies: int = 0
     unreachable: int = 0
+    absent: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -97,7 +99,7 @@ def read_archive(source: Source, out: Path, options: ArchiveOptions, progress: P
     """Read an archive, and write its tables and its report. Interrupted anywhere, the same call continues.
 
     Args:
-        source: The source. A folder loses the files that lie in `out`, since they are results of earlier runs.
+        source: The source. Results of runs in its folder are not part of it.
         out: Folder of the results.
         options: The options. Those that decide a row must be the same when a run continues.
         progress: See `Progress`.
@@ -107,24 +109,28 @@ def read_archive(source: Source, out: Path, options: ArchiveOptions, progress: P
         ConfigurationError: As in `boneage.archive.engine.open_engine`.
         NodeError: ``peer_not_ready`` if the source does not answer any more.
         TableError: As in `boneage.archive.journal.Journal`, `boneage.archive.pseudonyms.open_salt` and
-            `boneage.archive.origin.read_patients`; ``table_image_missing`` if no file of the source can be found.
+            `boneage.archive.origin.read_patients`; ``table_image_missing`` if no file of the source can be found;
+            ``table_exists`` if the results would replace files of the user.
         OSError: The folder cannot be written.
     """
     bundle = Bundle.open(options.bundle, threads=1)
+    ensure_own_results(out, [options.patients, source.table if isinstance(source, FileSource) else None])
     if isinstance(source, FileSource):
-        source.leave_out_results(out, options.salt)
+        source.leave_out(options.salt)
     ensure_reachable(source)
     patients = {} if options.patients is None else read_patients(options.patients)
     settings = Settings(
         options.bundle, open_salt(options.salt), options.selection, patients, identifiers=options.identifiers
     )
-    with Journal(out / "state", _fixed(bundle, settings, options)) as journal:
+    with Journal(out / STATE, _fixed(bundle, settings, options)) as journal:
         rows = journal.rows(journal.current_rows().values())
         sheet = UncertainSheet(out / "thumbnails", rows, keep_all=options.thumbnails)
-        counts = _read_missing(
-            source, replace(settings, existing_rows=journal.existing_rows()), journal, sheet, options, progress
-        )
-        _write_results(out, source, bundle, journal, sheet, counts)
+        items: set[str] = set()
+        now = replace(settings, existing_rows=journal.existing_rows())
+        counts = _read_missing(source, now, journal, sheet, options, progress, items)
+        present = {one.row_id for item, one in journal.entries.items() if item in items}
+        counts.absent = len(journal.current_rows().keys() - present)
+        _write_results(out, source, bundle, journal, sheet, items)
     return counts
 
 
@@ -135,10 +141,10 @@ def _read_missing(
     sheet: UncertainSheet,
     options: ArchiveOptions,
     progress: Progress,
+    items: set[str],
 ) -> Counts:
-    """Read all items that the journal does not have. The engine is started if there are any."""
+    """Read all items that the journal does not have, and note all identities. The engine is started if needed."""
     counts = Counts()
-    items: set[str] = set()
     missing = _missing(source, Worker(source, settings), journal, counts, progress, items)
     first = next(missing, None)
     if first is not None:
@@ -187,7 +193,7 @@ def _missing(
     for item in source.items():
         key = worker.item_key(item)
         items.add(key)
-        if journal.is_finished(key, item.stamp):
+        if journal.is_finished(key, worker.stamp(item)):
             counts.before += 1
             if counts.before % _SHOWN_EACH == 0:
                 progress(counts)
@@ -211,16 +217,17 @@ def _fixed(bundle: Bundle, settings: Settings, options: ArchiveOptions) -> dict[
         "salt": settings.pseudonyms.fingerprint,
         "identifiers": str(settings.identifiers),
         "selection": repr(settings.selection),
+        "thumbnails": str(options.thumbnails),
         "patients": "" if options.patients is None else sha256_of(options.patients),
     }
 
 
 def _write_results(
-    out: Path, source: Source, bundle: Bundle, journal: Journal, sheet: UncertainSheet, counts: Counts
+    out: Path, source: Source, bundle: Bundle, journal: Journal, sheet: UncertainSheet, items: Set[str]
 ) -> None:
     """Write tables and report. Both are made from the journal, so that a killed run leaves nothing incomplete."""
     counter, uncertain = FigureCounter(), sheet.finish()
-    write_tables(out, counter.passing(final_rows(journal)))
+    write_tables(out, counter.passing(final_rows(journal, items)))
     skipped = Counter(entry.skipped for entry in journal.entries.values() if entry.skipped)
     manifest = bundle.manifest
     notes = [

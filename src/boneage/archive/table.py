@@ -6,7 +6,7 @@ Rows are sorted by their identity. They pass through memory in small groups, so 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +18,12 @@ from boneage.tables.csv_table import write_rows
 if TYPE_CHECKING:
     import pyarrow
 
-PARTITION = "study_year"
-"""Column by which the Parquet table is divided into folders."""
-_UNKNOWN = "__HIVE_DEFAULT_PARTITION__"
-"""Value of a partition without a year, as programs for such folders know it."""
+PARTITION = "year"
+"""Name of the folders into which the Parquet table is divided, by the year of the study. The column ``study_year`` has
+its number."""
+_UNKNOWN = "unknown"
+"""Folder of the studies without a year. Hive's own name for it would be read as a null, and programs that infer the
+values from the names of the folders cannot unite nulls with numbers."""
 _FILE = "radiographs.parquet"
 """Name of each file of the Parquet table."""
 _GROUP_ROWS = 2_000
@@ -29,15 +31,21 @@ _WAITING_ROWS = 5_000
 """Rows of all years that wait for being written."""
 
 
-def final_rows(journal: Journal) -> Iterator[ArchiveRow]:
+def final_rows(journal: Journal, items: Set[str]) -> Iterator[ArchiveRow]:
     """Yield the rows of a journal in the order of their identities, with the number of items of each.
 
-    Items with equal content have one row. Its cell ``image`` is the first of theirs.
+    Items with equal content have one row. Its cell ``image`` is the first of theirs. Items that the source does not
+    have any more, such as the former places of moved files, count only for a row without others.
+
+    Args:
+        journal: Journal of the run.
+        items: Identities of all items of the source.
     """
+    present = {entry.row_id for item, entry in journal.entries.items() if item in items}
     copies: dict[str, int] = {}
     images: dict[str, str] = {}
-    for entry in journal.entries.values():
-        if entry.row_id:
+    for item, entry in journal.entries.items():
+        if entry.row_id and (item in items or entry.row_id not in present):
             copies[entry.row_id] = copies.get(entry.row_id, 0) + 1
             images[entry.row_id] = min(images.get(entry.row_id, entry.image), entry.image)
     order = sorted(copies)
@@ -60,7 +68,6 @@ def write_tables(out: Path, rows: Iterable[ArchiveRow]) -> None:
     new.mkdir(parents=True)
     with _Partitions(new) as partitions:
         write_rows(out / "radiographs.csv", tuple(ARCHIVE_COLUMNS), _cells(partitions.passing(rows)))
-    _unite_without_years(new)
     if old.exists():
         shutil.rmtree(old)
     new.rename(old)
@@ -71,30 +78,6 @@ def _cells(rows: Iterable[ArchiveRow]) -> Iterator[list[object]]:
         yield [row.get(column) for column in ARCHIVE_COLUMNS]
 
 
-def _unite_without_years(folder: Path) -> None:
-    """Turn a table without any year into one file with an empty column of years.
-
-    Programs infer the type of the column from the names of the folders, and fail if none of them has a year.
-    """
-    import pyarrow  # noqa: PLC0415  # belongs to the extra, and is slow to import
-    import pyarrow.parquet  # noqa: PLC0415
-
-    partition = folder / f"{PARTITION}={_UNKNOWN}"
-    if any(path != partition for path in folder.iterdir()):
-        return
-    kinds = {name: _arrow_type(kind) for name, kind in ARCHIVE_COLUMNS.items()} | {PARTITION: pyarrow.int32()}
-    schema = pyarrow.schema(list(kinds.items()))
-    with pyarrow.parquet.ParquetWriter(folder / _FILE, schema, compression="zstd") as writer:
-        if not partition.exists():
-            return
-        with pyarrow.parquet.ParquetFile(partition / _FILE) as file:
-            for batch in file.iter_batches(_GROUP_ROWS):
-                columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-                columns[PARTITION] = pyarrow.nulls(batch.num_rows, pyarrow.int32())
-                writer.write_table(pyarrow.Table.from_arrays([columns[name] for name in kinds], schema=schema))
-    shutil.rmtree(partition)
-
-
 class _Partitions:
     """Parquet files by year."""
 
@@ -102,9 +85,7 @@ class _Partitions:
         import pyarrow  # noqa: PLC0415  # belongs to the extra, and is slow to import
 
         self._folder = folder
-        self._schema = pyarrow.schema(
-            [(name, _arrow_type(kind)) for name, kind in ARCHIVE_COLUMNS.items() if name != PARTITION]
-        )
+        self._schema = pyarrow.schema([(name, _arrow_type(kind)) for name, kind in ARCHIVE_COLUMNS.items()])
         self._waiting: dict[str, list[ArchiveRow]] = {}
         self._writers: dict[str, pyarrow.parquet.ParquetWriter] = {}
 
@@ -119,7 +100,7 @@ class _Partitions:
         """Yield the rows again, and write them on the way."""
         waiting = 0
         for row in rows:
-            year = row.get(PARTITION)
+            year = row.get("study_year")
             name = _UNKNOWN if year is None else str(year)
             group = self._waiting.setdefault(name, [])
             group.append(row)
@@ -129,6 +110,8 @@ class _Partitions:
                 waiting -= len(self._waiting[largest])
                 self._write(largest)
             yield row
+        if not self._writers and not self._waiting:
+            self._waiting[_UNKNOWN] = []  # a table without rows has its columns
         for name in list(self._waiting):
             self._write(name)
 

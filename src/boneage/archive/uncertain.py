@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from boneage.archive.rows import ArchiveRow
 from boneage.archive.work import Outcome
 from boneage.files import atomic_write
 from boneage.severity import Severity
+
+_OWN = re.compile(r"[0-9a-f]{32}\.jpg")
+"""Names of the pictures, by the identities of the rows."""
 
 SHEET_SIZE = 24
 """Number of the most uncertain radiographs that are shown."""
@@ -75,7 +79,7 @@ class UncertainSheet:
         if not self._keep_all:
             kept = {picture_path(self._folder, row_id) for row_id in sheet}
             for picture in self._folder.glob("*/*.jpg"):
-                if picture not in kept:
+                if picture not in kept and _OWN.fullmatch(picture.name):
                     picture.unlink()
         return sheet
 

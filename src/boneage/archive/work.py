@@ -37,7 +37,7 @@ class Settings:
         bundle: Name of a shipped bundle, or a bundle's folder.
         pseudonyms: The pseudonyms of the run.
         selection: Which radiographs are read.
-        patients: Sex and birth date by Patient ID; they precede the header.
+        patients: Sex and birth date by issuer and Patient ID; they precede the header. An empty issuer stands for any.
         identifiers: True to write identifiers as they are.
         existing_rows: Identities of the rows that an earlier run wrote. Their content is not assessed again, wherever
             it lies.
@@ -46,7 +46,7 @@ class Settings:
     bundle: str
     pseudonyms: Pseudonyms
     selection: Selection = field(default_factory=Selection)
-    patients: Mapping[str, Patient] = field(default_factory=dict, repr=False)
+    patients: Mapping[tuple[str, str], Patient] = field(default_factory=dict, repr=False)
     identifiers: bool = False
     existing_rows: frozenset[str] = field(default=frozenset(), repr=False)
 
@@ -57,7 +57,7 @@ class Outcome:
 
     Attributes:
         item: Identity of the item (`Worker.item_key`).
-        stamp: Stamp of the item when it was read.
+        stamp: Stamp of the item when it was read (`Worker.stamp`).
         image: Cell ``image`` of the item.
         row_id: Identity of its row; empty for an item that is not selected.
         row: The row; None for an item that is not selected, and for content whose row is known.
@@ -116,6 +116,10 @@ class Worker:
         """Return the identity of an item: where it lies, and what a list states about it."""
         return self.settings.pseudonyms.of("item", item.locator, _statement(item))
 
+    def stamp(self, item: ArchiveItem) -> str:
+        """Return the stamp of an item for the journal: a pseudonym, since time and size of a file may identify it."""
+        return self.settings.pseudonyms.of("stamp", item.stamp)
+
     def run(self, items: Sequence[ArchiveItem]) -> BatchOutcome:
         """Read and assess items."""
         outcomes: list[Outcome] = []
@@ -140,8 +144,9 @@ class Worker:
             row_id = self._row_id(item, sha256)
             if row_id in self.settings.existing_rows:
                 return replace(self._unread(item), row_id=row_id)
-            origin = _dated(origin_of(data), item)
+            origin = origin_of(data)
             sexed = self._sex(item, origin)
+            origin = _dated(origin, item, sexed)
             selection = self.settings.selection
             skipped = selection.skip_reason(origin.modality, origin.body_part, origin.study_date)
             if skipped:
@@ -161,7 +166,7 @@ class Worker:
 
     def _unread(self, item: ArchiveItem) -> Outcome:
         """Return the outcome of an item without a row."""
-        return Outcome(self.item_key(item), item.stamp, self._rows.image(item.locator))
+        return Outcome(self.item_key(item), self.stamp(item), self._rows.image(item.locator))
 
     def _read(self, item: ArchiveItem) -> bytes:
         try:
@@ -185,7 +190,8 @@ class Worker:
 
     def _sex(self, item: ArchiveItem, origin: Origin) -> _Sexed:
         """Return the sex by a list, a table of patients or the header, in this order."""
-        patient = self.settings.patients.get(origin.patient_id)
+        patients = self.settings.patients
+        patient = patients.get((origin.issuer, origin.patient_id)) or patients.get(("", origin.patient_id))
         birth_date = None if patient is None else patient.birth_date
         if item.sex_text:
             return _Sexed(item.sex_text, "list", birth_date)
@@ -194,7 +200,7 @@ class Worker:
         return _Sexed(origin.sex, "header" if origin.sex else "", birth_date)
 
     def _rejected(self, item: ArchiveItem, sha256: str, origin: Origin, sexed: _Sexed, error: BoneageError) -> Outcome:
-        origin = _dated(origin, item)  # a file that cannot be opened has no header
+        origin = _dated(origin, item, sexed)  # a file that cannot be opened has no header
         row_id, sex = self._row_id(item, sha256), _parsed(sexed.text)
         row = self._rows.rejected(row_id, origin, sexed.source, None if sex is None else sex.value, error, sha256)
         return replace(self._unread(item), row_id=row_id, row=row)
@@ -227,9 +233,14 @@ def _age(item: ArchiveItem, sexed: _Sexed) -> StatedAge:
     return replace(item.age, birth_date=sexed.birth_date)
 
 
-def _dated(origin: Origin, item: ArchiveItem) -> Origin:
-    """Return the origin with the study date of a list where the header has none."""
-    return origin if origin.study_date is not None else replace(origin, study_date=item.age.study_date)
+def _dated(origin: Origin, item: ArchiveItem, sexed: _Sexed) -> Origin:
+    """Return the origin with the dates by which the age counts: a list and a table of patients precede the header."""
+    stated = _age(item, sexed)
+    return replace(
+        origin,
+        study_date=stated.study_date or origin.study_date,
+        birth_date=stated.birth_date or origin.birth_date,
+    )
 
 
 def _parsed(text: str) -> Sex | None:

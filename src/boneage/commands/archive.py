@@ -29,8 +29,9 @@ _LOG_SECONDS = 300.0
 \b
 Exit codes:
   0    the tables are complete; rejected radiographs have their reason in them
+  1    a file cannot be written, on a full disk for example; the same command continues
   4    the bundle is missing or damaged
-  6    a table cannot be used, no file can be found, or the folder has results of other settings
+  6    a table cannot be used, no file can be found, or the folder has other files or results of other settings
   8    the cluster does not answer, or has another version of the program
   10   the PACS does not answer any more; the same command continues
   130  stopped by Ctrl-C or SIGTERM; the same command continues"""
@@ -56,7 +57,8 @@ Exit codes:
 @click.option(
     "--patients",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="CSV table patient_id,sex,birth_date. Its values precede those of the header.",
+    help="CSV table patient_id,sex,birth_date, and issuer where several hospitals number patients. Its values precede"
+    " those of the header.",
 )
 @click.option(
     "--salt",
@@ -103,7 +105,7 @@ def archive(  # click passes options by name
 
     The command writes radiographs.csv, radiographs.parquet (a folder for each year of study) and report.html to
     --out. The tables have one row for each radiograph: every scalar of its assessment, or the reason of its
-    rejection. Files with equal content have one row.
+    rejection. Files with equal content have one row, unless a list states something else about them.
 
     It may be interrupted at any time. The same command continues; what was finished is recognised by its content.
     A radiograph that failed unexpectedly, or that could not be opened, is tried again.
@@ -119,6 +121,7 @@ def archive(  # click passes options by name
       boneage archive list.csv --out hands --thumbnails
       boneage archive --dicomweb https://pacs/dicom-web --modality DX --modality CR --body-part HAND --out hands
     """
+    from boneage.archive.folders import SALT_SUFFIX
     from boneage.archive.items import Selection
 
     if (source is None) == (dicomweb is None):
@@ -129,8 +132,8 @@ def archive(  # click passes options by name
         raise click.UsageError("--workers starts processes on this machine, and --address uses others: give one.")
     if first is not None and last is not None and last < first:
         raise click.UsageError("--to must not be before --from.")
-    selection = Selection(tuple(one.upper() for one in modality), tuple(one.upper() for one in body_part), first, last)
-    salt = salt or out.absolute().with_name(f"{out.absolute().name}.salt")
+    selection = Selection(_upper(modality), _upper(body_part), first, last)
+    salt = salt or out.absolute().with_name(f"{out.absolute().name}{SALT_SUFFIX}")
     if salt.absolute().is_relative_to(out.absolute()):
         raise click.UsageError("--salt must lie outside of --out, which others may get.")
     from boneage.archive.run import ArchiveOptions, read_archive
@@ -162,6 +165,11 @@ def archive(  # click passes options by name
     return 0
 
 
+def _upper(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return words in upper case, each once and in one order, so that equal selections are equal."""
+    return tuple(sorted({word.upper() for word in words}))
+
+
 def _source(path: Path | None, dicomweb: str | None, auth: Path | None, selection: Selection) -> Source:
     from boneage.archive.folders import DICOMDIR, dicomdir_source, folder_source, list_source
 
@@ -172,7 +180,12 @@ def _source(path: Path | None, dicomweb: str | None, auth: Path | None, selectio
     assert path is not None  # noqa: S101 - one of the two was given; for the type checker
     if path.is_dir():
         return folder_source(path)
-    return dicomdir_source(path) if path.name.upper() == DICOMDIR else list_source(path)
+    if path.name.upper() == DICOMDIR:
+        return dicomdir_source(path)
+    listed = list_source(path)
+    for warning in listed.warnings:
+        click.echo(f"warning: {shown(str(path))}: {warning}", err=True)
+    return listed
 
 
 def _summary(counts: Counts) -> str:
@@ -184,6 +197,7 @@ def _summary(counts: Counts) -> str:
     parts += [f"{counts.skipped.total()} not selected ({counted(counts.skipped.elements())})"] if counts.skipped else []
     parts += [f"{counts.copies} copies of radiographs with a row"] if counts.copies else []
     parts += [f"{counts.unreachable} cannot be opened now, and keep their rows"] if counts.unreachable else []
+    parts += [f"{counts.absent} are no longer in the source, and keep their rows"] if counts.absent else []
     return "; ".join(parts)
 
 

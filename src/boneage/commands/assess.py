@@ -274,7 +274,7 @@ def assess(  # click passes options by name
 def _reject_overwriting(table: Path | None, inputs: Sequence[Path], out: Path | None) -> None:
     if table is None:
         return
-    from boneage.commands.report_folder import comparable
+    from boneage.file_names import comparable
     from boneage.tables.appended_table import previous_table
 
     if not set(map(comparable, (table, previous_table(table)))).isdisjoint(map(comparable, inputs)):
@@ -299,7 +299,7 @@ def _reject_steps_of(items: Sequence[BatchItem], folder: Path) -> None:
         raise click.UsageError(f"--steps shows the steps of one radiograph, not of {len(items)}.")
     if is_both_sexes(items[0].sex_text):
         raise click.UsageError("--steps shows one reading: give --sex F or --sex M.")
-    from boneage.commands.report_folder import comparable
+    from boneage.file_names import comparable
     from boneage.report.steps import STEP_FILE
 
     radiograph = items[0].path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,12 +41,9 @@ def batch_items(files: Sequence[str], sex: str | None, listed: Path | None, age:
         from boneage.tables.radiographs import read_list
 
         content = read_list(listed)
-        if content.unused_columns:
-            names = shown(", ".join(content.unused_columns))
-            click.echo(f"warning: {shown(str(listed))}: nothing reads the columns {names}.", err=True)
         items = [_listed_item(one) for one in content.radiographs]
-        for image, sexes in _differing_sexes(items):
-            click.echo(f"warning: {shown(str(listed))}: {image} is listed with the sexes {sexes}.", err=True)
+        for warning in content.warnings():
+            click.echo(f"warning: {shown(str(listed))}: {warning}", err=True)
         return items
     if not files:
         raise click.UsageError("Give FILES with --sex, or --list.")
@@ -63,40 +60,14 @@ def batch_items(files: Sequence[str], sex: str | None, listed: Path | None, age:
 
 
 def _listed_item(listed: ListedRadiograph) -> BatchItem:
-    """Return a row of a list with the image's name as written in the list, unless it is unsafe to print.
+    """Return a row of a list.
 
     Raises:
         TableError: ``table_value`` for an age that cannot be read.
     """
     from boneage.listed_age import listed_age
 
-    text = listed.image_text
-    name = text if shown(text) == text else printable_name(text)
-    return BatchItem(listed.image, name, listed.sex_text, listed_age(listed))
-
-
-def _differing_sexes(items: Sequence[BatchItem]) -> Iterator[tuple[str, str]]:
-    """Yield the files that are listed with several sexes: the name as first written, and the sexes."""
-    from boneage.commands.report_folder import comparable
-
-    items_of: dict[str, list[BatchItem]] = {}
-    for item in filter(lambda one: one.image, items):
-        items_of.setdefault(comparable(item.path), []).append(item)
-    for same in items_of.values():
-        sexes = dict.fromkeys(sex for item in same if (sex := _sex(item.sex_text)))
-        if len(sexes) > 1:
-            yield same[0].image, " and ".join(sexes)
-
-
-def _sex(text: str) -> str:
-    """Return a sex as ``F``, ``M`` or ``both``; empty for a text that states none."""
-    from boneage.errors import Rejection
-    from boneage.sex import BOTH_SEXES, Sex, is_both_sexes
-
-    try:
-        return BOTH_SEXES if is_both_sexes(text) else Sex.parse(text).value
-    except Rejection:
-        return ""
+    return BatchItem(listed.image, listed.name, listed.sex_text, listed_age(listed))
 
 
 def missing_date(stated: StatedAge, assessed: Assessed) -> str:

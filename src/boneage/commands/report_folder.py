@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from boneage.file_names import printable_name, safe_stem
+from boneage.file_names import comparable, printable_name, safe_stem
 from boneage.files import ensure_writable
 from boneage.report.folder_index import INDEX_NAME, index_is_foreign, write_index
 from boneage.report.report import Rejected, may_write, outputs_of, write_files, write_rejection
@@ -107,14 +106,6 @@ class ReportFolder:
 
     def _outputs(self, stem: str) -> set[str]:
         return set(map(comparable, outputs_of(self._folder, stem)))
-
-
-def comparable(path: Path) -> str:
-    """Return a text that is equal for all paths of one file, also on file systems that ignore case."""
-    try:
-        return os.path.realpath(path).casefold()
-    except ValueError:  # the path is impossible for a file
-        return str(path).casefold()
 
 
 def _numbered(stem: str) -> Iterator[str]:

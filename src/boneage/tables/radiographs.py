@@ -7,7 +7,7 @@ names the image of each row in a column ``image``. It may have a column ``split`
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from boneage.errors import Rejection, TableError
-from boneage.file_names import name_of
-from boneage.sex import Sex, is_both_sexes
+from boneage.file_names import comparable, name_of, printable_name, shown
+from boneage.sex import BOTH_SEXES, Sex, is_both_sexes
 from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years, write_rows
 
 LARGEST_AGE_MONTHS = 240.0
@@ -71,6 +71,12 @@ class ListedRadiograph:
     study_date: date | None = None
     age_text: str = ""
 
+    @property
+    def name(self) -> str:
+        """The image's name as written in the list, unless it is unsafe to print."""
+        text = self.image_text
+        return text if shown(text) == text else printable_name(text)
+
 
 @dataclass(frozen=True)
 class RadiographList:
@@ -83,6 +89,26 @@ class RadiographList:
 
     radiographs: tuple[ListedRadiograph, ...]
     unused_columns: tuple[str, ...]
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a sentence for whatever in the list may be a mistake: unknown columns, a file with several sexes."""
+        if self.unused_columns:
+            yield f"nothing reads the columns {shown(', '.join(self.unused_columns))}."
+        rows_of: dict[str, list[ListedRadiograph]] = {}
+        for row in filter(lambda one: one.image_text, self.radiographs):
+            rows_of.setdefault(comparable(row.image), []).append(row)
+        for same in rows_of.values():
+            sexes = dict.fromkeys(sex for row in same if (sex := _stated_sex(row.sex_text)))
+            if len(sexes) > 1:
+                yield f"{same[0].name} is listed with the sexes {' and '.join(sexes)}."
+
+
+def _stated_sex(text: str) -> str:
+    """Return a sex as ``F``, ``M`` or ``both``; empty for a text that states none."""
+    try:
+        return BOTH_SEXES if is_both_sexes(text) else Sex.parse(text).value
+    except Rejection:
+        return ""
 
 
 def read_radiographs(csv: Path, images: Path | None = None) -> list[LabelledRadiograph]:
@@ -160,12 +186,12 @@ def _labelled(row: Row, folder: Path, by_column: bool) -> LabelledRadiograph:
 def _reject_missing_images(csv: Path, folder: Path, radiographs: Sequence[LabelledRadiograph]) -> None:
     missing = [radiograph.image for radiograph in radiographs if not radiograph.image.is_file()]
     if missing:
-        shown = ", ".join(image.name for image in missing[:_MISSING_SHOWN])
+        names = ", ".join(image.name for image in missing[:_MISSING_SHOWN])
         more = ", ..." if len(missing) > _MISSING_SHOWN else ""
         raise TableError(
             "table_image_missing",
             f"{len(missing)} of the {len(radiographs)} images of {csv} {'is' if len(missing) == 1 else 'are'} not in "
-            f"{folder}: {shown}{more}.",
+            f"{folder}: {names}{more}.",
         )
 
 
