@@ -29,6 +29,7 @@ from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle.build import train_and_estimate
 from boneage.train.bundle.estimates import write_member_estimates
 from boneage.train.bundle.release import renew
+from boneage.train.bundle.runs import reject_other_hands
 from boneage.train.bundle.weight_bits import computes_in_integers
 from boneage.train.recipe import Recipe, parse_recipe
 from boneage.train.run.engine import Engine
@@ -304,6 +305,16 @@ def test_renew_rejects_runs_on_other_hands(folder: Path, first: Bundle, bone_run
         renew(first, folder / "other", version="3", joints=bone_run)
     with pytest.raises(RecipeError, match="task outlines"):
         renew(first, folder / "other", version="3", outlines=bone_run)
+
+
+def test_runs_on_hands_by_other_limits_are_accepted(with_joints: Bundle, bone_run: Path) -> None:
+    """Limits decide which radiographs are rejected, and not where a hand lies."""
+    manifest = with_joints.manifest
+    assert manifest.hand is not None
+    limits = replace(manifest.hand.limits, least_inside=0.3)
+    assert limits != manifest.hand.limits
+    other = Bundle(with_joints.directory, replace(manifest, hand=replace(manifest.hand, limits=limits)), threads=1)
+    reject_other_hands([bone_run], other)
 
 
 def test_bones_need_a_network_for_joints(renewed: Bundle) -> None:

@@ -108,7 +108,7 @@ def reject_other_hands(runs: Sequence[Path], hand: Bundle) -> None:
     """Reject runs whose radiographs were registered by other networks, or by another version of the code around them.
 
     Networks whose weights were re-encoded in 8 bits count as their originals: the points move by less than the smallest
-    change in training.
+    change in training. So do other limits, which decide what is rejected, and not where a hand lies.
 
     Raises:
         RecipeError: ``recipe_changed``.
@@ -118,8 +118,9 @@ def reject_other_hands(runs: Sequence[Path], hand: Bundle) -> None:
         graph.sha256: encoded_from(hand.directory / graph.graph) or graph.sha256
         for graph in hand.hand_networks().graphs.by_name().values()
     }
-    accepted = [fingerprint, [origins.get(part, part) for part in fingerprint]]
-    others = [run for run in runs if read_run_record(run).get("hands", fingerprint) not in accepted]
+    *located_by, _limits = fingerprint
+    accepted = [located_by, [origins.get(part, part) for part in located_by]]
+    others = [run for run in runs if read_run_record(run).get("hands", fingerprint)[:-1] not in accepted]
     if others:
         raise RecipeError(
             "recipe_changed",
