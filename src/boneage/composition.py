@@ -255,7 +255,7 @@ def _read(
         warnings=by_severity(warnings),
         bundle_name=manifest.name,
         bundle_version=manifest.version,
-        interval_coverage=manifest.metrics.get("interval_coverage"),
+        interval_coverage=manifest.metrics.get("interval_coverage") if manifest.has_measured_error else None,
         timings_ms=clock.timings_ms(),
         radiograph_shape=prepared.shape,
         picture=picture,

@@ -21,7 +21,7 @@ from boneage.errors import BundleError
 from boneage.hand.registration import HAND_REGIONS, Region
 from boneage.hand.views import ViewSpec
 from boneage.sex import Sex
-from tests.bundles import CALIBRATION, CURVE, DISAGREEMENT, tiny_bundle
+from tests.bundles import CALIBRATION, CURVE, DISAGREEMENT, METRICS, tiny_bundle
 
 ages = st.floats(-50, 400)
 
@@ -66,10 +66,25 @@ def test_combine_mad_of_the_sex(manifest: Manifest) -> None:
     assert combine(outputs_of(100.0), manifest).typical_error_months == 8.5
     assert combine(outputs_of(100.0), manifest, sex=Sex.FEMALE).typical_error_months == 8.0
     assert combine(outputs_of(100.0), manifest, sex=Sex.MALE).typical_error_months == 9.0
-    overall = replace(manifest, metrics={"mad_months": 7.0, "split": "validation", "radiographs": 10})
+    overall = replace(manifest, metrics={"mad_months": 7.0, "split": "validation", "radiographs": 20})
     estimate = combine(outputs_of(100.0), overall, sex=Sex.MALE)
     assert estimate.typical_error_months == 7.0
     assert (estimate.interval_months, estimate.interval_80_months) == (None, None)
+
+
+def test_combine_few_validation_radiographs_give_no_interval(manifest: Manifest) -> None:
+    """The error on a handful of radiographs may be near 0 by chance, and no interval follows from it."""
+    for count in (1, 19):
+        few = replace(manifest, metrics={**METRICS, "rmse_months": 0.33, "mad_months": 0.33, "radiographs": count})
+        for sex in (None, Sex.FEMALE):
+            estimate = combine(outputs_of(100.0), few, sex=sex)
+            assert (estimate.interval_months, estimate.interval_80_months) == (None, None)
+            assert (estimate.consensus_interval_months, estimate.typical_error_months) == (None, None)
+        assert few.consensus_share == 1.0
+        calibrated = combine(outputs_of(100.0), replace(few, calibration=CALIBRATION), sex=Sex.MALE)
+        assert calibrated.interval_months == (84.0, 116.0)
+    enough = combine(outputs_of(100.0), replace(manifest, metrics={**METRICS, "radiographs": 20}))
+    assert enough.interval_months == pytest.approx((100 - 1.96 * 11, 100 + 1.96 * 11))
 
 
 @given(ages)

@@ -42,14 +42,14 @@ class AgeEstimate:
         member_ages_months: age by each member, neither corrected nor clipped.
         typical_error_months: mean absolute difference (MAD) from readers. For a calibrated bundle it was measured out
             of fold on radiographs of this sex near this age. For others it was measured on the validation radiographs,
-            of this sex where the manifest has it. None if the bundle was never validated. It concerns such radiographs
-            in general, not this one.
+            of this sex where the manifest has it. None if the bundle was validated on fewer than `FEWEST_MEASURED`
+            radiographs. It concerns such radiographs in general, not this one.
         interval_months: (low, high), 95 % prediction interval of one reader's age. It is cut at 0 and, unless the age
             itself lies above, at 228 months, since no reader's age lies beyond. It is the central part of the
             calibrated `age_distribution` (`boneage.bundle.curve`). A bundle without one has widths by sex and age
             (`boneage.bundle.calibration`), and without these 1.96 root mean squared errors of the validation
             radiographs on either side. The metrics' `interval_coverage` is the measured coverage on validation
-            radiographs. None without calibration and validation.
+            radiographs. None without a calibration and without `FEWEST_MEASURED` validation radiographs.
         interval_80_months: 80 % prediction interval of one reader's age; 1.2816 root mean squared errors without a
             calibration.
         consensus_interval_months, consensus_interval_80_months: the same for the mean of several readers, narrower by
@@ -211,6 +211,8 @@ class _ErrorOfMetrics:
 
 
 def _error_of_metrics(manifest: Manifest, sex: Sex | None) -> _ErrorOfMetrics:
+    if not manifest.has_measured_error:
+        return _ErrorOfMetrics(None, None, None)
     rmse = manifest.metrics.get("rmse_months")
     overall = manifest.metrics.get("mad_months")
     return _ErrorOfMetrics(

@@ -216,7 +216,7 @@ def estimate_warnings(
             ood_scores.setdefault(member.view, []).append(score)
     if any(statistics.fmean(of_view) > _UNLIKE for of_view in ood_scores.values()):
         yield ResultWarning.of(WarningCode.UNLIKE_TRAINING)
-    if estimate.typical_error_months is None:
+    if estimate.typical_error_months is None and not validation_radiographs:
         yield ResultWarning.of(WarningCode.NOT_VALIDATED)
     elif validation_radiographs < _FEWEST_VALIDATED:
         yield ResultWarning.of(WarningCode.NOT_VALIDATED, "few", count=validation_radiographs)

@@ -209,8 +209,9 @@ def tell_bundle(bundle: Bundle, *, radiographs: int, parity_months: float | None
         click.echo(
             f"validation MAD {metrics['mad_months']:.2f} months, {agreement}{metrics['radiographs']}{fewer} radiographs"
         )
-        coverage = metrics["interval_coverage"]
-        click.echo(f"{coverage:.1%} of the radiographs lie within the interval that is printed")
+        coverage = metrics.get("interval_coverage")
+        if coverage is not None:
+            click.echo(f"{coverage:.1%} of the radiographs lie within the interval that is printed")
     if parity_months is not None:
         click.echo(f"torch and ONNX Runtime differ by at most {parity_months:.4f} months")
     size = sum(file.stat().st_size for file in bundle.directory.iterdir()) / 1e6

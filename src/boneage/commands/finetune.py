@@ -75,7 +75,8 @@ def finetune(
     A fifth of the radiographs of each sex is held out at random (or the split validation, if the CSV has a column
     split). On the others, three methods are compared by cross-validation: unchanged networks, estimates corrected by a
     line, and fine-tuned networks. The best one becomes the new bundle, calibrated on the same radiographs if there are
-    at least 100. The command reports the error on the held-out radiographs before and after.
+    at least 100. The command reports the error on the held-out radiographs before and after. With fewer than 20 of
+    them, and without a calibration, the new bundle gives no prediction intervals.
 
     Runs lie in OUT.runs. A stopped command resumes from there. Needs boneage[train].
 
@@ -140,6 +141,15 @@ def _report(tuned: TuningResult, out: Path) -> None:
     )
     if not tuned.helped:
         click.echo("warning: no gain is shown on the held-out radiographs; the manifest records this.", err=True)
-    if tuned.bundle.manifest.calibration is None:
+    manifest = tuned.bundle.manifest
+    if manifest.calibration is None and manifest.has_measured_error:
         click.echo("not calibrated: intervals follow from the error on the held-out radiographs")
+    elif manifest.calibration is None:
+        from boneage.bundle.manifest import FEWEST_MEASURED
+
+        click.echo(
+            "warning: the new bundle gives no prediction interval and no error, since fewer than"
+            f" {FEWEST_MEASURED} radiographs were held out. Hold out more, or do not use it.",
+            err=True,
+        )
     click.echo(str(out))

@@ -48,7 +48,8 @@ from boneage.train.run.engine import Engine
 FEWEST_TO_CALIBRATE = 100
 """Smallest number of training radiographs with which the new bundle is calibrated.
 
-With fewer radiographs, the intervals follow from the error on the held-out radiographs.
+With fewer radiographs, the intervals follow from the error on the held-out radiographs, if those are enough
+(`boneage.bundle.manifest.FEWEST_MEASURED`). Otherwise the new bundle gives no intervals.
 """
 
 log = logging.getLogger(__name__)

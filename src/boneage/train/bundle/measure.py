@@ -27,7 +27,7 @@ from boneage.bundle.curve import (
     fit_curve,
 )
 from boneage.bundle.estimate import Z_95, region_spread
-from boneage.bundle.manifest import Manifest
+from boneage.bundle.manifest import FEWEST_MEASURED, Manifest
 from boneage.clinical.discordance import DiscordanceLimits, measure_limits
 from boneage.composition import assess
 from boneage.errors import Rejection, TableError
@@ -81,7 +81,8 @@ def measure_bundle(
     """Measure a bundle on validation radiographs, and fit the limits and the curve that its manifest has.
 
     Rejected radiographs are left out and listed in the log. Figures that the radiographs do not determine are left out
-    too: the concordance without any variation, and the figures by sex if one sex is missing. The coverage is that of
+    too: the concordance without any variation, the figures by sex if one sex is missing, and the coverage with fewer
+    than `FEWEST_MEASURED` radiographs. The coverage is that of
     curves that were calibrated with other radiographs (`boneage.bundle.curve.curves_out_of_fold`).
 
     Raises:
@@ -135,7 +136,8 @@ def measurement(manifest: Manifest, answers: Sequence[Answer]) -> Measurement:
     if spreads.any() and len(spreads) >= DISAGREEMENT_RADIOGRAPHS:
         disagreement = Disagreement.of(spreads)
         figures["region_spread_months"] = round(float(np.percentile(spreads, REGION_SPREAD_PERCENTILE)), 2)
-    figures["interval_coverage"] = round(float(np.mean(held)), 3)
+    if len(answers) >= FEWEST_MEASURED:
+        figures["interval_coverage"] = round(float(np.mean(held)), 3)
     agreement = float(concordance(labels, months))
     if math.isfinite(agreement):
         figures["ccc"] = round(agreement, 4)
