@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from boneage.commands.each_radiograph import assess_each, chosen_radiographs, none_assessed, open_for_many, summary
+from boneage.commands.outputs import keep_inputs
 from boneage.commands.progress import quiet_option
 from boneage.errors import BoneageError, TableError
 
@@ -73,13 +74,16 @@ def audit(
         raise click.UsageError("Give either a TABLE of assessed radiographs or --radiographs.")
     if radiographs is None and (images or split or bundle):
         raise click.UsageError("--images, --split and --bundle belong to --radiographs.")
+    assessed_path = out / "assessed.csv"
+    figures = [out / name for name in ("audit.md", "audit.csv", "audit.html")]
+    keep_inputs([table, radiographs], [*figures, None if radiographs is None else assessed_path])
     if radiographs is not None:
         chosen = chosen_radiographs(radiographs, images, split)
         unknown = [column for column in by if column not in chosen[0].groups]
         if unknown:  # checked before the radiographs are assessed
             raise TableError("table_columns", f"The radiographs have no column {', '.join(unknown)} to group by.")
         source, (assessed, notes) = radiographs.name, _assess(chosen, bundle or "default", quiet)
-        write_audit_table(out / "assessed.csv", assessed)
+        write_audit_table(assessed_path, assessed)
     else:
         assert table is not None  # noqa: S101 - one of the two was given; for the type checker
         source, assessed, notes = table.name, read_audit_table(table), [f"Table: {table.name}"]

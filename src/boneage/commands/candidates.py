@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from boneage.commands.outputs import keep_inputs
 from boneage.commands.progress import quiet_option
 from boneage.commands.training import (
     accelerator_option,
@@ -69,8 +70,10 @@ def candidates(
     """  # click reads the control character
     failed: dict[str, int] = {}
     if radiographs is not None:
+        from boneage.evaluate.candidates import REPORT_FILES
         from boneage.train.candidates import CANDIDATES, DEPTHS, CandidatePlan, train_candidates
 
+        keep_inputs([radiographs], [out / name for name in REPORT_FILES])
         plan = CandidatePlan(
             radiographs=radiographs,
             out=out,

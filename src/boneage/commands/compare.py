@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from boneage.commands.outputs import keep_inputs
+
 
 @click.command()
 @click.argument("tables", nargs=-1, required=True, metavar="[NAME=]PREDICTIONS...")
@@ -26,13 +28,15 @@ def compare(tables: tuple[str, ...], out: Path | None) -> None:
     from boneage.evaluate.comparison import comparison_lines, write_comparison
     from boneage.evaluate.predictions import read_predictions
 
-    read = {}
+    read, paths = {}, []
     for given in tables:
         name, separator, path = given.partition("=")
         name, path = (name.strip(), path) if separator else (Path(given).with_suffix("").as_posix(), given)
         if name in read:
             raise click.UsageError(f"Two tables have the name {name!r}: give another one.")
-        read[name] = read_predictions(Path(path))
+        paths.append(Path(path))
+        read[name] = read_predictions(paths[-1])
+    keep_inputs(paths, [out])
     comparison = compared(read)
     click.echo("\n".join(comparison_lines(comparison)))
     left_out = f"; {comparison.left_out} that some table lacks are left out" if comparison.left_out else ""

@@ -7,10 +7,12 @@ from typing import Literal
 
 import click
 
+from boneage.commands.outputs import require_ending
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.png).")
 @click.option(
     "--against",
     type=click.Choice(["epochs", "radiographs", "resolution"]),
@@ -33,6 +35,7 @@ def curve(runs: tuple[Path, ...], out: Path, against: Literal["epochs", "radiogr
     """
     from boneage.train.run.curve import draw_curve, draw_learning_curve, end_of_run, read_history
 
+    require_ending("--out", out, ".png")
     names = [run.resolve().name for run in runs]
     shown = names if len(set(names)) == len(names) else [str(run) for run in runs]
     histories = {name: read_history(run) for name, run in zip(shown, runs, strict=True)}

@@ -17,6 +17,7 @@ from boneage.commands.each_radiograph import (
     open_for_many,
     summary,
 )
+from boneage.commands.outputs import keep_inputs
 from boneage.commands.progress import quiet_option
 from boneage.commands.stress import ALL_CHANGES, chosen_changes, drawn_radiographs, stress
 from boneage.errors import BoneageError, TableError
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from boneage.bundle.estimate import AgeEstimate
     from boneage.evaluate.predictions import Predictions
     from boneage.tables.radiographs import LabelledRadiograph
+
+_TABLES = ("tables.md", "tables.csv")
+_ALL_FILES = (*_TABLES, "predictions.csv", "rejected.csv")
+_STRESS_FILES = ("stress.md", "stress.csv", "stress_radiographs.csv")
 
 
 @click.command()
@@ -97,6 +102,8 @@ def evaluate(
         raise click.UsageError("Give either a table of PREDICTIONS or --radiographs.")
     if radiographs is None and (images or split or where or count or bundle or changes is not None):
         raise click.UsageError("--images, --split, --where, --count, --bundle and --stress belong to --radiographs.")
+    written = _STRESS_FILES if changes is not None else _TABLES if predictions is not None else _ALL_FILES
+    keep_inputs([predictions, radiographs], [out / name for name in written])
     if changes is not None:
         if by:
             raise click.UsageError("--by does not go with --stress: choose radiographs with --where.")

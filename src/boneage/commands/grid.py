@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from boneage.commands.outputs import keep_inputs
 from boneage.commands.progress import quiet_option
 from boneage.commands.training import (
     accelerator_option,
@@ -91,8 +92,10 @@ def grid(
         require_matplotlib()
     failed: dict[str, int] = {}
     if radiographs is not None:
+        from boneage.evaluate.grid_report import REPORT_FILES
         from boneage.train.grid import SCALE, GridPlan, train_grid
 
+        keep_inputs([radiographs], [out / name for name in REPORT_FILES])
         regions, cohorts, cells = _keys()
         plan = GridPlan(
             radiographs=radiographs,

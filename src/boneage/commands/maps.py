@@ -17,6 +17,7 @@ from boneage.commands.each_radiograph import (
     open_for_many,
     summary,
 )
+from boneage.commands.outputs import keep_inputs, require_ending
 from boneage.commands.progress import quiet_option
 from boneage.errors import BoneageError
 
@@ -53,7 +54,7 @@ _SHARES_SIDE = 256
     metavar="NAME_OR_DIR",
     help="Bundle that assesses the radiographs.",
 )
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG file of the sheet.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File of the sheet (.png).")
 @click.option(
     "--evidence",
     type=click.Choice(["both", "raising"]),
@@ -64,7 +65,7 @@ _SHARES_SIDE = 256
 @click.option(
     "--shares",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Markdown file for the shares of the maps on groups of bones; a CSV file is written beside it.",
+    help="Markdown file (.md) for the shares of the maps on groups of bones; a CSV file is written beside it.",
 )
 @click.option("--hands", metavar="NAME_OR_DIR", help="Bundle that finds the hands for --shares. [default: --bundle]")
 @quiet_option
@@ -95,6 +96,7 @@ def maps(
       boneage maps radiographs.csv --split validation --out maps.png
       boneage maps radiographs.csv --bundle residual --hands standard --out maps.png --shares shares.md
     """  # click reads the control character
+    from boneage.evaluate.map_shares import figures_path
     from boneage.evaluate.maps import SMALLEST_MEAN, draw_maps, mean_maps
     from boneage.evaluate.plots import require_matplotlib
     from boneage.evaluate.stages import Stage
@@ -102,6 +104,9 @@ def maps(
     from boneage.sex import Sex
 
     require_matplotlib()
+    require_ending("--out", out, ".png")
+    require_ending("--shares", shares, ".md")
+    keep_inputs([radiographs], [out, shares, None if shares is None else figures_path(shares)])
     if hands is not None and shares is None:
         raise click.UsageError("--hands is for --shares.")
     opened = open_for_many(bundle)

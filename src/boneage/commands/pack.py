@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from boneage.commands.outputs import keep_inputs
 from boneage.commands.progress import quiet_option, with_progress
 from boneage.commands.training import cache_option
 
@@ -62,6 +63,7 @@ def pack(
     from boneage.train.data.pack import needed_hand_pixels
     from boneage.train.data.pack import pack as pack_radiographs
 
+    keep_inputs([radiographs], [out])
     if out.exists() and not overwrite:
         raise click.UsageError(f"{out} exists already; --overwrite replaces it.")
     planned = load_plan(plan)

@@ -213,6 +213,10 @@ def _step_lines(tested: Sequence[Step]) -> list[str]:
     return markdown_table(heads, rows) if rows else ["No two neighbouring columns have been trained."]
 
 
+REPORT_FILES = ("candidates.md", "candidates.csv", "stages.csv", "steps.csv")
+"""Names of the files of `write_report`."""
+
+
 def write_report(folder: Path, candidates: Sequence[Candidate], notes: Sequence[str] = ()) -> None:
     """Write ``candidates.md``, ``candidates.csv``, ``stages.csv`` and ``steps.csv``."""
     write_text(folder / "candidates.md", "\n".join(report_lines(candidates, notes)) + "\n")

@@ -149,6 +149,10 @@ def _stack(grid: Grid, members: Sequence[Cell], radiographs: NDArray[np.bool_]) 
     return np.stack([grid.networks[cell][radiographs] for cell in members])
 
 
+REPORT_FILES = ("grid.md", "grid.csv", "stages.csv", "orders.csv", "weights.csv")
+"""Names of the files of `write_report`."""
+
+
 def write_report(folder: Path, report: GridReport, notes: Sequence[str] = ()) -> None:
     """Write ``grid.md``, ``grid.csv``, ``stages.csv``, ``orders.csv`` and, if there are weights, ``weights.csv``."""
     write_text(folder / "grid.md", grid_markdown(report, notes))

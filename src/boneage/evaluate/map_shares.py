@@ -271,6 +271,11 @@ def _share_cell(mean: StageShares, group: BoneGroup) -> str:
     return f"{100 * mean.heat[group].value:.0f} % ({two_decimals(mean.concentration[group].value)})"
 
 
+def figures_path(path: Path) -> Path:
+    """Return the path of the CSV file with the figures, beside the Markdown file `path`."""
+    return path.with_suffix(".csv")
+
+
 def write_shares(path: Path, shares: Sequence[MapShares], notes: Sequence[str] = ()) -> None:
     """Write the tables as Markdown, and the figures of all groups, by sex as well, as CSV beside it.
 
@@ -289,4 +294,4 @@ def write_shares(path: Path, shares: Sequence[MapShares], notes: Sequence[str] =
                 numbers = [f"{number:.4f}" for one in figures for number in (one.value, one.low, one.high)]
                 rows.append((title, stage, group, mean.count, *numbers))
     heads = ("share", "share_low", "share_high", "concentration", "concentration_low", "concentration_high")
-    write_rows(path.with_suffix(".csv"), ("sex", "stage", "group", "count", *heads), rows)
+    write_rows(figures_path(path), ("sex", "stage", "group", "count", *heads), rows)
