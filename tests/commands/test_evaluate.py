@@ -155,6 +155,53 @@ def test_evaluate_rejects_unknown_group_first(tmp_path: Path, bundle: Callable[[
     assert isinstance(result.exception, TableError)
 
 
+def _with_columns(folder: Path, columns: str) -> Path:
+    """Add columns, with the same text in all cells, to the table of radiographs."""
+    table = _radiographs(folder)
+    heads, *rows = table.read_text().splitlines()
+    cells = ",".join("7" for _ in columns.split(","))
+    table.write_text("\n".join([f"{heads},{columns}", *(f"{row},{cells}" for row in rows)]) + "\n")
+    return table
+
+
+def test_evaluate_columns_of_the_output_are_its_own(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
+    """Columns that the table of predictions has itself are left out of it, so that it can be read."""
+    table = _with_columns(tmp_path, "sex,Age_Months,low_95,high_80,scanner")
+    given = ("--radiographs", table, "--split", "validation", "--no-plots")
+    result = _run(*given, "--out", tmp_path / "out", "--by", "scanner", "--where", "sex=7")
+    assert result.exit_code == Rejection.exit_status, result.output
+    predictions = read_predictions(tmp_path / "out" / "predictions.csv")
+    assert list(predictions.groups) == ["resolution", "scanner"]
+    assert set(predictions.sexes) == set(Sex)
+    np.testing.assert_allclose(predictions.error_months, 6.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--where", "boneage=12"), "cannot be selected by 'boneage'. They can be selected by these columns: resolut"),
+        (("--where", "split=train"), "cannot be selected by 'split'. Choose it with --split."),
+        (("--where", "reader=A"), "have no column 'reader'. They can be selected by these columns: resolution."),
+        (("--by", "male"), "cannot be grouped by 'male'."),
+        (("--by", "sex"), "cannot be grouped by 'sex'."),
+        (("--by", "reader"), "have no column 'reader'. They can be grouped by these columns: resolution."),
+    ],
+)
+def test_evaluate_messages_on_columns_are_true(
+    tmp_path: Path, bundle: Callable[[Fake], None], arguments: tuple[str, ...], message: str
+) -> None:
+    result = _run("--radiographs", _radiographs(tmp_path), "--split", "all", "--out", tmp_path / "out", *arguments)
+    assert isinstance(result.exception, TableError)
+    assert result.exception.code == "table_columns"
+    assert message in result.exception.message
+
+
+def test_evaluate_rejects_negative_seed(tmp_path: Path) -> None:
+    result = _run("--radiographs", _radiographs(tmp_path), "--count", 3, "--seed", -1, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "--seed" in result.output
+
+
 def test_evaluate_all_rejected_writes_reasons(tmp_path: Path, bundle: Callable[[Fake], None]) -> None:
     def reject(image: Path, sex: Sex, opened: object) -> SimpleNamespace:
         raise Rejection(RejectionCode.UNREADABLE, "Not a radiograph.")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from boneage.commands.columns import require_columns
 from boneage.commands.each_radiograph import assess_each, chosen_radiographs, none_assessed, open_for_many, summary
 from boneage.commands.outputs import keep_inputs
 from boneage.commands.progress import quiet_option
-from boneage.errors import BoneageError, TableError
+from boneage.errors import BoneageError
 
 if TYPE_CHECKING:
     from boneage.assessment import Assessment
     from boneage.evaluate.audit_table import AuditTable
     from boneage.severity import Severity
     from boneage.tables.radiographs import LabelledRadiograph
-
-_AGE_COLUMN = "chronological_age_months"
 
 
 @click.command()
@@ -66,7 +65,12 @@ def audit(
     from boneage.clinical.references import configured_reference
     from boneage.evaluate.audit import audit as audited
     from boneage.evaluate.audit_report import summary_lines, to_markdown, write_tidy
-    from boneage.evaluate.audit_table import read_audit_table, write_audit_table
+    from boneage.evaluate.audit_table import (
+        AUDIT_COLUMNS,
+        read_audit_table,
+        read_chronological_ages,
+        write_audit_table,
+    )
     from boneage.files import write_text
     from boneage.report.audit_page import audit_page
 
@@ -79,10 +83,9 @@ def audit(
     keep_inputs([table, radiographs], [*figures, None if radiographs is None else assessed_path])
     if radiographs is not None:
         chosen = chosen_radiographs(radiographs, images, split)
-        unknown = [column for column in by if column not in chosen[0].groups]
-        if unknown:  # checked before the radiographs are assessed
-            raise TableError("table_columns", f"The radiographs have no column {', '.join(unknown)} to group by.")
-        source, (assessed, notes) = radiographs.name, _assess(chosen, bundle or "default", quiet)
+        require_columns(chosen, by, "grouped", AUDIT_COLUMNS)
+        ages = read_chronological_ages(radiographs, {radiograph.id for radiograph in chosen})
+        source, (assessed, notes) = radiographs.name, _assess(chosen, ages, bundle or "default", quiet)
         write_audit_table(assessed_path, assessed)
     else:
         assert table is not None  # noqa: S101 - one of the two was given; for the type checker
@@ -95,12 +98,21 @@ def audit(
     click.echo(f"\nTables of all groups: {out}")
 
 
-def _assess(radiographs: Sequence[LabelledRadiograph], bundle_name: str, quiet: bool) -> tuple[AuditTable, list[str]]:
-    """Assess radiographs. Return them as the audit's table, and notes for the report."""
+def _assess(
+    radiographs: Sequence[LabelledRadiograph], ages: Mapping[str, float], bundle_name: str, quiet: bool
+) -> tuple[AuditTable, list[str]]:
+    """Assess radiographs. Return them as the audit's table, and notes for the report.
+
+    Args:
+        radiographs: Radiographs with readings.
+        ages: Chronological ages of the table, months, by the radiograph's id.
+        bundle_name: Name of a shipped bundle, or a folder.
+        quiet: True to show no progress.
+    """
     import numpy as np
 
-    from boneage.evaluate.audit_table import AuditTable
-    from boneage.evaluate.predictions import INTERVAL_PERCENTS
+    from boneage.evaluate.audit_table import AUDIT_COLUMNS, AuditTable
+    from boneage.evaluate.predictions import INTERVAL_PERCENTS, further_columns
 
     bundle = open_for_many(bundle_name)
     results = list(assess_each(radiographs, bundle, quiet=quiet))
@@ -125,12 +137,10 @@ def _assess(radiographs: Sequence[LabelledRadiograph], bundle_name: str, quiet: 
         },
         errors=tuple(result.code if isinstance(result, BoneageError) else "" for _, result in results),
         severities=tuple(_severity(result) for _, result in results),
-        chronological_months=np.array([_age(radiograph, result) for radiograph, result in results]),
-        groups={
-            column: tuple(radiograph.groups[column] for radiograph, _ in results)
-            for column in radiographs[0].groups
-            if column != _AGE_COLUMN
-        },
+        chronological_months=np.array(
+            [ages.get(radiograph.id, _age_of_file(result)) for radiograph, result in results]
+        ),
+        groups=further_columns([radiograph for radiograph, _ in results], AUDIT_COLUMNS),
     )
     notes = [
         f"Bundle: {bundle.manifest.name} {bundle.manifest.version}",
@@ -145,13 +155,7 @@ def _severity(result: Assessment | BoneageError) -> Severity | None:
     return None if isinstance(result, BoneageError) else highest_severity(one.severity for one in result.warnings)
 
 
-def _age(radiograph: LabelledRadiograph, result: Assessment | BoneageError) -> float:
-    """Return the chronological age of the table, else that of the file if it is known to the month; else NaN."""
-    text = radiograph.groups.get(_AGE_COLUMN, "")
-    if text:
-        try:
-            return float(text)
-        except ValueError:
-            raise TableError("table_value", f"{_AGE_COLUMN} of {radiograph.id} must be a number.") from None
+def _age_of_file(result: Assessment | BoneageError) -> float:
+    """Return the chronological age of the file if it is known to the month, else NaN."""
     age = None if isinstance(result, BoneageError) else result.reading.chronological_age
     return float("nan") if age is None or not age.is_known_to_the_month else age.middle_months

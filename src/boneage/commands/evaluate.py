@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from boneage.commands.columns import require_columns
 from boneage.commands.each_radiograph import (
     assess_each,
     chosen_radiographs,
@@ -44,7 +45,7 @@ _STRESS_FILES = ("stress.md", "stress.csv", "stress_radiographs.csv")
 @click.option("--split", help="Split of the radiographs (column split), or all.")
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Select radiographs whose column has this value.")
 @click.option("--count", type=click.IntRange(min=1), help="Number of radiographs to draw at random.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed for --count.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed for --count.")
 @click.option(
     "--bundle", metavar="NAME_OR_DIR", help="Bundle that assesses the radiographs. [default: the shipped one]"
 )
@@ -57,7 +58,7 @@ _STRESS_FILES = ("stress.md", "stress.csv", "stress_radiographs.csv")
     flag_value=ALL_CHANGES,
     metavar="[NAME,...]",
     help="Compare estimates of changed radiographs with those of the"
-    " unchanged ones instead; all changes, or the named ones.",
+    " unchanged ones instead: all mild and strong changes, or the named ones.",
 )
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Draw plots (needs boneage[plot]).")
 @quiet_option
@@ -87,7 +88,8 @@ def evaluate(
 
     The option --stress writes stress.md, stress.csv and stress_radiographs.csv. For each change of the radiograph
     (rotated, mirrored, inverted, framed, marked, smaller, compressed, ...) they have the number of rejections, the MAD,
-    and the mean change of the estimates. Rejections are counted there and are no failures. NAME may be mild or strong.
+    and the mean change of the estimates. Rejections are counted there and are no failures.
+    NAME may also be a kind: mild, strong, or disturbing (drawn plaster, covers and metal, which are not among all).
 
     \b
     Examples:
@@ -133,8 +135,7 @@ def _where(radiographs: Sequence[LabelledRadiograph], conditions: Sequence[str])
         column, equals, value = condition.partition("=")
         if not equals:
             raise click.UsageError(f"--where needs COLUMN=VALUE, not {condition!r}.")
-        if column not in radiographs[0].groups:
-            raise TableError("table_columns", f"The radiographs have no column {column!r}.")
+        require_columns(radiographs, [column], "selected")
         chosen = [radiograph for radiograph in chosen if radiograph.groups[column] == value]
     if not chosen:
         raise TableError("table_empty", f"There is no radiograph with {' and '.join(conditions)}.")
@@ -162,12 +163,10 @@ def _assess(
     """
     import numpy as np
 
-    from boneage.evaluate.predictions import Predictions, write_predictions
+    from boneage.evaluate.predictions import OWN_COLUMNS, Predictions, further_columns, write_predictions
     from boneage.tables.csv_table import write_rows
 
-    unknown = [column for column in by if column not in radiographs[0].groups]
-    if unknown:  # checked before the radiographs are assessed
-        raise TableError("table_columns", f"The radiographs have no column {', '.join(unknown)} to group by.")
+    require_columns(radiographs, by, "grouped", OWN_COLUMNS)
     bundle = open_for_many(bundle_name)
     assessed: list[tuple[LabelledRadiograph, AgeEstimate]] = []
     rejected: list[tuple[LabelledRadiograph, BoneageError]] = []
@@ -194,9 +193,7 @@ def _assess(
         sexes=tuple(radiograph.sex for radiograph, _ in assessed),
         boneage_months=np.array([radiograph.boneage_months for radiograph, _ in assessed]),
         age_months=np.round([estimate.age_months for _, estimate in assessed], 3),
-        groups={
-            column: tuple(radiograph.groups[column] for radiograph, _ in assessed) for column in radiographs[0].groups
-        },
+        groups=further_columns([radiograph for radiograph, _ in assessed]),
         intervals=_intervals([estimate for _, estimate in assessed]),
     )
     write_predictions(out / "predictions.csv", predictions)

@@ -9,18 +9,20 @@ the study. Any further column can group the figures.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from boneage.clinical.ages import OLDEST_MONTHS
 from boneage.errors import TableError
 from boneage.evaluate.predictions import (
     AGE_RANGE_MONTHS,
     BOUNDS,
     ESTIMATE_RANGE_MONTHS,
+    OWN_COLUMNS,
     bounds_of,
     has_interval,
     sex_of,
@@ -29,9 +31,11 @@ from boneage.severity import Severity
 from boneage.sex import Sex
 from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years, write_rows
 
+_AGE_COLUMN = "chronological_age_months"
 _REQUIRED = ("id", "sex", "boneage", "age_months")
 _UNKNOWN = (math.nan, math.nan)
-_OPTIONAL = ("error", "severity", "chronological_age_months")
+AUDIT_COLUMNS = (*OWN_COLUMNS, "error", "severity", _AGE_COLUMN)
+"""Columns of a table of assessed radiographs that do not group the figures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +84,11 @@ def read_audit_table(path: Path) -> AuditTable:
 
     Raises:
         TableError: the errors of `boneage.tables.csv_table.read_rows`; ``table_value`` with the line of a bad cell;
-            ``table_columns`` for one bound without the other; ``table_units`` if the readings seem to be years;
+            ``table_columns`` for one bound without the other; ``table_units`` if the readings or the chronological ages
+            seem to be years;
             ``table_duplicate`` for a duplicate id.
     """
-    ends = [column for pair in BOUNDS.values() for column in pair]
-    rows = read_rows(path, _REQUIRED, [*ends, *_OPTIONAL])
+    rows = read_rows(path, _REQUIRED, AUDIT_COLUMNS)
     reject_duplicates(rows, "id")
     reject_years(rows, "boneage")
     estimates = np.array([_number(row, "age_months", ESTIMATE_RANGE_MONTHS) for row in rows])
@@ -93,7 +97,7 @@ def read_audit_table(path: Path) -> AuditTable:
         for percent in BOUNDS
         if has_interval(path, rows[0], percent)
     }
-    further = [column for column in rows[0].cells if column not in {*_REQUIRED, *ends, *_OPTIONAL}]
+    further = [column for column in rows[0].cells if column not in AUDIT_COLUMNS]
     return AuditTable(
         ids=tuple(row.text("id") for row in rows),
         sexes=tuple(sex_of(row) for row in rows),
@@ -102,9 +106,39 @@ def read_audit_table(path: Path) -> AuditTable:
         intervals=intervals,
         errors=tuple(row.cells.get("error", "") for row in rows),
         severities=tuple(_severity(row) for row in rows),
-        chronological_months=np.array([_number(row, "chronological_age_months", AGE_RANGE_MONTHS) for row in rows]),
+        chronological_months=np.array(_chronological_ages(rows)),
         groups={column: tuple(row.cells[column] for row in rows) for column in further},
     )
+
+
+def read_chronological_ages(table: Path, ids: Collection[str]) -> dict[str, float]:
+    """Read the column ``chronological_age_months`` of a table of labelled radiographs before they are assessed.
+
+    Args:
+        table: Table of `boneage.tables.radiographs.read_radiographs`.
+        ids: Radiographs whose ages are read.
+
+    Returns:
+        Ages in months by the radiograph's id, without those that have none.
+
+    Raises:
+        TableError: ``table_value`` with the line of an age that is not a number of months from 0 to 1560;
+            ``table_units`` if the ages seem to be years.
+    """
+    rows = [row for row in read_rows(table, ("id",), (_AGE_COLUMN,)) if row.cells["id"] in ids]
+    ages = zip(rows, _chronological_ages(rows), strict=True)
+    return {row.cells["id"]: age for row, age in ages if not math.isnan(age)}
+
+
+def _chronological_ages(rows: Sequence[Row]) -> list[float]:
+    """Return the chronological ages of rows, months; NaN where unknown.
+
+    Raises:
+        TableError: As in `read_chronological_ages`.
+    """
+    ages = [_number(row, _AGE_COLUMN, (0.0, OLDEST_MONTHS)) for row in rows]
+    reject_years([row for row in rows if row.cells.get(_AGE_COLUMN)], _AGE_COLUMN)
+    return ages
 
 
 def write_audit_table(path: Path, table: AuditTable) -> None:
@@ -112,7 +146,7 @@ def write_audit_table(path: Path, table: AuditTable) -> None:
     numbers = {"boneage": table.boneage_months, "age_months": table.age_months}
     for percent, bounds in table.intervals.items():
         numbers |= dict(zip(BOUNDS[percent], bounds.T, strict=True))
-    numbers["chronological_age_months"] = table.chronological_months
+    numbers[_AGE_COLUMN] = table.chronological_months
     columns: Sequence[Sequence[object]] = [
         table.ids,
         table.sexes,

@@ -7,7 +7,7 @@ column can group the figures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from boneage.errors import Rejection, TableError
 from boneage.evaluate.stages import Stage, stage_of
 from boneage.sex import Sex
 from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years, write_rows
+from boneage.tables.radiographs import LabelledRadiograph
 
 INTERVAL_PERCENTS = (80, 95)
 """Nominal coverage of prediction intervals, percent of the labels."""
@@ -26,8 +27,10 @@ INTERVAL_PERCENTS = (80, 95)
 _COLUMNS = ("id", "sex", "boneage", "age_months")
 BOUNDS = {percent: (f"low_{percent}", f"high_{percent}") for percent in INTERVAL_PERCENTS}
 """Columns of the bounds of intervals."""
+OWN_COLUMNS = (*_COLUMNS, *(column for pair in BOUNDS.values() for column in pair))
+"""Columns of a predictions table that do not group the figures."""
 AGE_RANGE_MONTHS = (0.0, 240.0)
-"""Range of labels and chronological ages, months."""
+"""Range of labels, months."""
 PREDICTION_RANGE_MONTHS = (-24.0, 300.0)
 """Range of estimates of a predictions table, months. Networks can be slightly below 0 for newborns. The 11,573
 out-of-fold estimates of `standard` lie between 11 and 215 months."""
@@ -97,10 +100,9 @@ def read_predictions(table: Path) -> Predictions:
             ``table_value`` with the line of a bad cell or of bounds in the wrong order; ``table_units`` for labels or
             estimates in years; ``table_duplicate`` for a duplicate id.
     """
-    bounds = [column for pair in BOUNDS.values() for column in pair]
-    rows = read_rows(table, _COLUMNS, bounds)
+    rows = read_rows(table, _COLUMNS, OWN_COLUMNS)
     reject_duplicates(rows, "id")
-    further = [column for column in rows[0].cells if column not in (*_COLUMNS, *bounds)]
+    further = [column for column in rows[0].cells if column not in OWN_COLUMNS]
     predictions = Predictions(
         ids=tuple(row.text("id") for row in rows),
         sexes=tuple(sex_of(row) for row in rows),
@@ -130,6 +132,26 @@ def write_predictions(table: Path, predictions: Predictions) -> None:
         ("id", "sex", *numbers, *predictions.groups),
         zip(*columns, *predictions.groups.values(), strict=True),
     )
+
+
+def further_columns(
+    radiographs: Sequence[LabelledRadiograph], own: Collection[str] = OWN_COLUMNS
+) -> dict[str, tuple[str, ...]]:
+    """Return the columns of labelled radiographs that an output takes over to group by, texts by column.
+
+    Columns that the output has itself are left out, in any case of their names: a table with two columns of one name
+    cannot be read.
+
+    Args:
+        radiographs: Radiographs of one table, at least one.
+        own: Columns of the output.
+    """
+    reserved = {column.casefold() for column in own}
+    return {
+        column: tuple(radiograph.groups[column] for radiograph in radiographs)
+        for column in radiographs[0].groups
+        if column.casefold() not in reserved
+    }
 
 
 def has_interval(table: Path, row: Row, percent: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from boneage.errors import RecipeError, Rejection, TableError
-from boneage.evaluate.predictions import Predictions
+from boneage.evaluate.predictions import Predictions, further_columns
 from boneage.tables.radiographs import LabelledRadiograph
 from boneage.train.data.cache import RadiographCache, build_cache
 from boneage.train.data.epochs import validation_batches
@@ -42,7 +42,7 @@ def predict_validation(
         device: device of torch.
 
     Returns:
-        Predictions in the order in which the run lists its validation radiographs, with their groups.
+        Predictions in the order in which the run lists its validation radiographs, with their further columns.
 
     Raises:
         RecipeError: ``recipe_invalid`` if there is no such run of a network for ages; ``recipe_diverged`` if an
@@ -91,7 +91,7 @@ def predict_radiographs(
         sexes=tuple(radiograph.sex for radiograph in chosen),
         boneage_months=np.array([radiograph.boneage_months for radiograph in chosen]),
         age_months=np.round(months, 3),
-        groups={column: tuple(radiograph.groups[column] for radiograph in chosen) for column in chosen[0].groups},
+        groups=further_columns(chosen),
     )
 
 
