@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,12 @@ def test_candidate_recipe_of_the_paper(tmp_path: Path) -> None:
             assert recipe.network.name == name
             assert recipe.train.epochs == TABLE_I[title].paper_epochs
             assert (recipe.augment.flip > 0) == TABLE_I[title].augment
+
+
+def test_candidate_recipe_keeps_epochs_of_depths_not_named(tmp_path: Path) -> None:
+    plan = CandidatePlan(tmp_path / "x.csv", tmp_path, epochs={"deep": 10})
+    assert candidate_recipe(plan, "souza-f").train.epochs == 10
+    assert candidate_recipe(plan, "souza-a").train.epochs == TABLE_I["A"].paper_epochs
 
 
 def test_candidate_recipe_at_another_scale(tmp_path: Path) -> None:
@@ -117,6 +124,18 @@ def test_train_candidates_once(table: Path, tmp_path: Path, in_process: list[str
     assert [path.name for path in draw_curves(tmp_path)] == ["curves.png", "figure-6.png"]
     with pytest.raises(RecipeError, match="souza"):
         train_candidates(replace(plan, side=64), jobs=1, report=messages.append)
+    grown = tmp_path / "grown.csv"
+    grown.write_text(table.read_text() + "24,100,True\n")
+    images = tmp_path / "images"
+    shutil.copytree(table.parent / "radiographs", images)
+    shutil.copy(images / "3.png", images / "24.png")
+    in_process.clear()
+    with pytest.raises(RecipeError, match="2 run\\(s\\) of other radiographs") as caught:
+        train_candidates(replace(plan, radiographs=grown, images=images), jobs=1, report=messages.append)
+    assert caught.value.code == "recipe_changed"
+    moved = replace(plan, images=images, cache=tmp_path / "elsewhere")
+    assert train_candidates(moved, jobs=1, report=messages.append) == {}
+    assert in_process == []
 
 
 def test_draw_curves_without_runs(tmp_path: Path) -> None:

@@ -225,14 +225,18 @@ def test_train_grid_rejects_other_recipe_first(table: Path, tmp_path: Path, in_p
     assert in_process == []
 
 
-def test_train_grid_repeats_run_of_other_labels(table: Path, tmp_path: Path, in_process: list[str]) -> None:
+def test_train_grid_rejects_other_labels_first(table: Path, tmp_path: Path, in_process: list[str]) -> None:
     train_grid(_plan(table, tmp_path, MALES_A), jobs=1, report=print)
     header, *rows = table.read_text().splitlines()
     changed = tmp_path / "radiographs.csv"
     older = [f"{name},{int(age) + 1},{male}" for name, age, male in (row.split(",") for row in rows)]
     changed.write_text("\n".join([header, *older]) + "\n")
     plan = replace(_plan(table, tmp_path, MALES_A), radiographs=changed)
-    assert train_grid(plan, jobs=1, report=print) == {MALES_A.name: RecipeError.exit_status}
+    in_process.clear()
+    with pytest.raises(RecipeError, match="other radiographs, labels or splits") as caught:
+        train_grid(plan, jobs=1, report=print)
+    assert caught.value.code == "recipe_changed"
+    assert in_process == []
 
 
 def test_train_grid_folds_predict_out_of_fold(table: Path, tmp_path: Path, in_process: list[str]) -> None:
@@ -247,6 +251,9 @@ def test_train_grid_folds_predict_out_of_fold(table: Path, tmp_path: Path, in_pr
         if radiograph.split == "train" and radiograph.sex is Sex.MALE
     ]
     assert len(grid) == len(males)
+    in_process.clear()
+    assert train_grid(plan, jobs=1, report=print) == {}
+    assert in_process == []
     for fold in (1, 2):
         facts = json.loads((tmp_path / "folds" / f"{MALES_A.name}-fold-{fold}-of-2" / "recipe.json").read_text())
         assert not set(facts["train"]) & set(facts["validation"])

@@ -54,8 +54,8 @@ class CandidatePlan(SeriesPlan):
     Attributes:
         names: recipes of the networks to train.
         side: height and width of the views, pixels; 0 for the paper's 256.
-        epochs: epochs of the columns A to D (``shallow``), and of E to H and Inception-V3 (``deep``); empty for those
-            of the paper.
+        epochs: epochs of the columns A to D (``shallow``), and of E to H and Inception-V3 (``deep``); without a key,
+            those of the paper.
     """
 
     names: tuple[str, ...] = tuple(CANDIDATES)
@@ -78,8 +78,9 @@ def candidate_recipe(plan: CandidatePlan, name: str) -> Recipe:
         RecipeError: ``recipe_invalid``.
     """
     changes = [f"view.height={plan.side}", f"view.width={plan.side}"] if plan.side else []
-    if plan.epochs:
-        changes.append(f"train.epochs={plan.epochs['shallow' if name in _SHALLOW else 'deep']}")
+    depth: Depth = "shallow" if name in _SHALLOW else "deep"
+    if depth in plan.epochs:
+        changes.append(f"train.epochs={plan.epochs[depth]}")
     return load_recipe(name, (*changes, *plan.changes))
 
 
@@ -99,16 +100,14 @@ def train_candidates(plan: CandidatePlan, *, jobs: int, report: Report, progress
 
     Raises:
         RecipeError: ``recipe_invalid``; ``recipe_changed``, before training starts, if an existing run has another
-            recipe.
+            recipe or other radiographs.
         TableError: The radiographs cannot be used.
         KeyboardInterrupt: All runs were stopped. The same call continues them.
     """
     recipes = {name: candidate_recipe(plan, name) for name in reversed(plan.names)}
-    reject_changed(plan.out, {_run_folder(plan.out, name): recipe for name, recipe in recipes.items()})
     radiographs = read_radiographs(plan.radiographs, plan.images)
-    left = [
-        name for name in recipes if not is_finished(_run_folder(plan.out, name), _table(plan.out, name), radiographs)
-    ]
+    reject_changed(plan.out, {_run_folder(plan.out, name): (recipe, radiographs) for name, recipe in recipes.items()})
+    left = [name for name in recipes if not is_finished(_run_folder(plan.out, name), _table(plan.out, name))]
     if done := len(recipes) - len(left):
         report(f"{done} of {len(recipes)} networks are done already")
     whole_table = not any(recipe.data.train_limit or recipe.data.validation_limit for recipe in recipes.values())

@@ -58,8 +58,8 @@ class GridPlan(SeriesPlan):
     Attributes:
         hands: bundle whose hand networks register the radiographs; empty for the recipe's.
         scales: scales of the frame by region.
-        epochs: epochs by cohort; empty for the recipe's. A cohort of one sex has half the radiographs and so half the
-            steps.
+        epochs: epochs by cohort; without a key, the recipe's. A cohort of one sex has half the radiographs and so half
+            the steps.
         cells: cells to train, out of 18.
         folds: number of further networks per cell for out-of-fold predictions; 0 for none.
         recipe: name or path of the family's recipe.
@@ -125,7 +125,7 @@ def cell_recipe(plan: GridPlan, cell: Cell) -> Recipe:
     table["train"]["seed"] += CELLS.index(cell)
     if cell.type == "classification":
         table["train"]["learning_rate"] *= CLASSIFICATION_RATE
-    if plan.epochs:
+    if cell.cohort in plan.epochs:
         table["train"]["epochs"] = plan.epochs[cell.cohort]
     return parse_recipe(table)
 
@@ -174,6 +174,13 @@ def fold_radiographs(
     return [replace(radiograph, split=split(radiograph)) for radiograph in radiographs]
 
 
+def run_radiographs(plan: GridPlan, run: Run, radiographs: Sequence[LabelledRadiograph]) -> list[LabelledRadiograph]:
+    """Return the radiographs of `grid_radiographs` with the splits of one run."""
+    if run.fold is None:
+        return list(radiographs)
+    return fold_radiographs(radiographs, plan.folds, run.fold, run.recipe.data.split_seed)
+
+
 def runs_of(plan: GridPlan) -> list[Run]:
     """Return all networks to train, the most expensive first, those of folds after the cells' own."""
     recipes = {cell: cell_recipe(plan, cell) for cell in plan.cells}
@@ -198,14 +205,15 @@ def train_grid(plan: GridPlan, *, jobs: int, report: Report, progress: Progress 
 
     Raises:
         RecipeError: ``recipe_invalid``; ``recipe_changed``, before training starts, if an existing run has another
-            recipe.
+            recipe or other radiographs.
         TableError: The radiographs cannot be used.
         BundleError: The hand networks cannot be used.
         KeyboardInterrupt: All runs were stopped. The same call continues them.
     """
     radiographs, runs = grid_radiographs(plan), runs_of(plan)
-    reject_changed(plan.out, {run.folder(plan.out): run.recipe for run in runs})
-    left = [run for run in runs if not is_finished(run.folder(plan.out), run.table(plan.out), radiographs)]
+    chosen = {run.folder(plan.out): (run.recipe, run_radiographs(plan, run, radiographs)) for run in runs}
+    reject_changed(plan.out, chosen)
+    left = [run for run in runs if not is_finished(run.folder(plan.out), run.table(plan.out))]
     if done := len(runs) - len(left):
         report(f"{done} of {len(runs)} networks are done already")
     if left:
@@ -239,9 +247,7 @@ def run_one(plan: GridPlan, run: Run) -> None:
     Raises:
         BoneageError: see `boneage.train.series.train_and_predict`.
     """
-    radiographs = grid_radiographs(plan)
-    if run.fold is not None:
-        radiographs = fold_radiographs(radiographs, plan.folds, run.fold, run.recipe.data.split_seed)
+    radiographs = run_radiographs(plan, run, grid_radiographs(plan))
     train_and_predict(plan, run.recipe, radiographs, run.folder(plan.out), run.table(plan.out))
 
 

@@ -13,7 +13,8 @@ import torch
 from boneage.errors import RecipeError
 from boneage.evaluate.predictions import write_predictions
 from boneage.tables.radiographs import LabelledRadiograph
-from boneage.train.recipe import Recipe
+from boneage.train.data.splits import choose_radiographs
+from boneage.train.recipe import Recipe, parse_recipe
 from boneage.train.run.age_tasks import radiograph_labels
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import train
@@ -89,39 +90,64 @@ def plain_recipe(recipe: Recipe) -> Any:
     return json.loads(json.dumps(recipe.to_dict()))
 
 
-def reject_changed(out: Path, recipes: Mapping[Path, Recipe]) -> None:
-    """Check that the existing runs of a series have the recipes of now, before anything is trained.
+def reject_changed(out: Path, runs: Mapping[Path, tuple[Recipe, Sequence[LabelledRadiograph]]]) -> None:
+    """Check that existing runs have the recipes and the radiographs of now, before anything is trained.
 
     Args:
         out: folder of the series, for the message.
-        recipes: recipes by the folders of the runs.
+        runs: recipes and labelled radiographs by the folders of the runs.
 
     Raises:
         RecipeError: ``recipe_changed``.
+        TableError: see `boneage.train.data.splits.choose_radiographs`.
     """
-    changed = [
-        folder.name
-        for folder, recipe in recipes.items()
-        if (folder / "recipe.json").exists() and read_run_record(folder)["recipe"] != plain_recipe(recipe)
-    ]
+    records = {folder: read_run_record(folder) for folder in runs if (folder / "recipe.json").exists()}
+    changed = [folder.name for folder, record in records.items() if parse_recipe(record["recipe"]) != runs[folder][0]]
     if changed:
         raise RecipeError(
             "recipe_changed",
             f"{out} holds {len(changed)} run(s) of another recipe, such as {changed[0]}."
             " Choose another folder, or repeat their options.",
         )
+    others = [folder.name for folder, record in records.items() if has_other_radiographs(record, *runs[folder])]
+    if others:
+        raise RecipeError(
+            "recipe_changed",
+            f"{out} holds {len(others)} run(s) of other radiographs, labels or splits, such as {others[0]}."
+            " Choose another folder, or give the table with which they were trained.",
+        )
 
 
-def is_finished(folder: Path, table: Path, radiographs: Sequence[LabelledRadiograph]) -> bool:
-    """Return True if a run's predictions are no older than its weights, and its labels are those of the radiographs.
+def has_other_radiographs(record: Mapping[str, Any], recipe: Recipe, radiographs: Sequence[LabelledRadiograph]) -> bool:
+    """Return True if a run is not of the radiographs, labels and splits that its recipe chooses from a table.
+
+    Their files and caches may lie elsewhere than before. The record of a run by an earlier version does not tell a new
+    radiograph from one that the run could not use. Its own radiographs must have the same labels then.
 
     Args:
-        folder: folder of the run.
+        record: record of the run (`boneage.train.run.run_folder.read_run_record`).
+        recipe: recipe of the run.
+        radiographs: labelled radiographs of the table.
+
+    Raises:
+        TableError: see `boneage.train.data.splits.choose_radiographs`.
+    """
+    labels = radiograph_labels(radiographs)
+    if any(labels.get(radiograph_id) != label for radiograph_id, label in record["labels"].items()):
+        return True
+    if "rejected" not in record:
+        return False
+    rejected = set(record["rejected"])
+    parts = zip(("train", "validation"), choose_radiographs(recipe, radiographs), strict=True)
+    return any({one.id for one in part} - rejected != set(record[split]) for split, part in parts)
+
+
+def is_finished(folder: Path, table: Path) -> bool:
+    """Return True if a run's predictions are no older than its weights.
+
+    Args:
+        folder: folder of the run, whose radiographs `reject_changed` has checked.
         table: predictions table of the run, which is written after the last epoch.
-        radiographs: labelled radiographs of now.
     """
     weights = folder / "last.ckpt"
-    if not (table.exists() and weights.exists() and table.stat().st_mtime >= weights.stat().st_mtime):
-        return False
-    trained, labels = read_run_record(folder)["labels"], radiograph_labels(radiographs)
-    return all(labels.get(radiograph_id) == label for radiograph_id, label in trained.items())
+    return table.exists() and weights.exists() and table.stat().st_mtime >= weights.stat().st_mtime

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from boneage.bundle.bundle import Bundle
-from boneage.errors import RecipeError
 from boneage.evaluate.predictions import write_predictions
 from boneage.tables.radiographs import LabelledRadiograph, read_radiographs
 from boneage.train.bundle.estimates import PREDICTIONS, write_member_estimates
@@ -33,12 +32,12 @@ from boneage.train.data.hands import open_hands
 from boneage.train.data.splits import choose_radiographs
 from boneage.train.data.unpack import unpacked_table
 from boneage.train.recipe import Recipe, parse_recipe
-from boneage.train.run.age_tasks import radiograph_labels
 from boneage.train.run.engine import Engine
 from boneage.train.run.loop import train
 from boneage.train.run.predict import predict_radiographs, set_aside
 from boneage.train.run.processes import Job, Report, fulfil, run_jobs
 from boneage.train.run.run_folder import read_run_record
+from boneage.train.series import is_finished, reject_changed
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ def build_bundle(
 
     Raises:
         RecipeError: ``recipe_invalid``; ``recipe_changed``, before training starts, if an existing run has another
-            recipe, or its radiographs were registered by other networks.
+            recipe or other radiographs, or its radiographs were registered by other networks.
         TableError: The radiographs cannot be used.
         BundleError: ``bundle_exists``; the hand networks cannot be used; see also
             `boneage.train.bundle.release.release`.
@@ -204,13 +203,7 @@ def _reject_changed(
 ) -> None:
     """Reject, before training starts, runs that could not continue or be combined at the end."""
     existing = [run for run in runs if (build.folder(run) / "recipe.json").exists()]
-    changed = [run.name for run in existing if parse_recipe(read_run_record(build.folder(run))["recipe"]) != run.recipe]
-    if changed:
-        raise RecipeError(
-            "recipe_changed",
-            f"{build.runs} holds {len(changed)} run(s) of another recipe, such as {changed[0]}."
-            " Choose another folder, or repeat their options.",
-        )
+    reject_changed(build.runs, {build.folder(run): (run.recipe, radiographs) for run in existing})
     if hand is not None:
         reject_other_hands([build.folder(run) for run in existing], hand)
     for run in runs:
@@ -229,7 +222,7 @@ def _train_each(
     Returns:
         Exit status of failed runs by name.
     """
-    left = [run for run in runs if not _is_done(build.folder(run), radiographs)]
+    left = [run for run in runs if not _is_done(build.folder(run))]
     if done := len(runs) - len(left):
         report(f"{done} of {len(runs)} networks are done already")
     _prepare(build, left, radiographs, progress)
@@ -254,7 +247,7 @@ def _train_together(build: Build, runs: Sequence[PlannedRun], radiographs: Seque
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first:
         for run in runs:
-            if not _is_done(build.folder(run), radiographs):
+            if not _is_done(build.folder(run)):
                 _estimate(build.folder(run), radiographs, build.cache_folder, _device(build.accelerator, 0))
     return is_first
 
@@ -273,13 +266,9 @@ def _prepare(
             open_hands(build.plan.hands, radiographs, cache, progress=progress)
 
 
-def _is_done(folder: Path, radiographs: Sequence[LabelledRadiograph]) -> bool:
-    """Return True if a run's estimates are no older than its weights, and its labels are those of the radiographs."""
-    table, weights = folder / PREDICTIONS, folder / "last.ckpt"
-    if not (table.exists() and weights.exists() and table.stat().st_mtime >= weights.stat().st_mtime):
-        return False
-    trained, labels = read_run_record(folder)["labels"], radiograph_labels(radiographs)
-    return all(labels.get(radiograph_id) == label for radiograph_id, label in trained.items())
+def _is_done(folder: Path) -> bool:
+    """Return True if a run's estimates are no older than its weights."""
+    return is_finished(folder, folder / PREDICTIONS)
 
 
 def _job(build: Build, run: PlannedRun, number: int) -> Job:

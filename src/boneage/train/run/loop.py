@@ -108,7 +108,7 @@ def train(
     torch.manual_seed(recipe.train.seed)
     network = new_network(recipe)  # an impossible network is rejected before the run claims the folder
     if fabric.is_global_zero:
-        claim_folder(folder, run_record(task, fabric.world_size))
+        claim_folder(folder, run_record(task, fabric.world_size, rejected))
     with locked_folder(folder, is_first=fabric.is_global_zero), Interruption() as interruption:
         fabric.barrier()
         run = _Run(fabric, task, network, folder, interruption, quiet=quiet)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +69,8 @@ class RunState:
 def read_run_record(folder: Path) -> dict[str, Any]:
     """Read a run's ``recipe.json``.
 
-    The keys are ``recipe``, ``processes``, and the radiographs' ids by ``train`` and ``validation``. The record of a
+    The keys are ``recipe``, ``processes``, and the radiographs' ids by ``train``, ``validation`` and ``rejected``; runs
+    of earlier versions lack the last. The record of a
     network for ages also has ``age_unit`` and ``labels`` (see `boneage.train.run.age_tasks.radiograph_labels`), and, if
     the network reads registered hands, ``hands`` (see `boneage.train.data.hands.hand_fingerprint`).
 
@@ -106,13 +107,20 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
         torch.save(dict(checkpoint), temporary)
 
 
-def run_record(task: Task, processes: int) -> dict[str, Any]:
-    """Return the record of a run, as JSON stores it."""
+def run_record(task: Task, processes: int, rejected: Collection[str]) -> dict[str, Any]:
+    """Return the record of a run, as JSON stores it.
+
+    Args:
+        task: task of the run.
+        processes: number of processes.
+        rejected: ids of chosen radiographs that the run leaves out, since it cannot use them.
+    """
     record = {
         "recipe": task.recipe.to_dict(),
         **task.record(),
         "train": [radiograph.id for radiograph in task.training],
         "validation": [radiograph.id for radiograph in task.validation],
+        "rejected": sorted(rejected),
         "processes": processes,
     }
     return cast("dict[str, Any]", json.loads(json.dumps(record)))
@@ -127,7 +135,9 @@ def claim_folder(folder: Path, record: dict[str, Any]) -> None:
     if not (folder / "recipe.json").exists():
         write_text(folder / "recipe.json", json.dumps(record))
         return
-    differing = _differences(read_run_record(folder), record)
+    # Runs of earlier versions have no rejected radiographs in their record. A change of these changes the others, too.
+    stored, new = ({**one, "rejected": None} for one in (read_run_record(folder), record))
+    differing = _differences(stored, new)
     if differing:
         shown = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
         raise RecipeError(
