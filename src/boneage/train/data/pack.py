@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,9 +87,13 @@ the radiographs from which this archive was made hold for it, too. It contains i
 Training on another machine:
 
     pip install 'boneage[train]'
-    boneage build {plan} --radiographs {name} --out my-{plan}
+    boneage build {plan} --radiographs ARCHIVE.zip --out my-{plan}
 
-`boneage train RECIPE --radiographs {name} --out runs/RECIPE` trains a single network. See docs/training.md.
+ARCHIVE.zip is this file. A single network is trained by
+
+    boneage train RECIPE --radiographs ARCHIVE.zip --out runs/RECIPE
+
+See docs/training.md.
 """
 
 Mapped = Callable[[Sequence[LabelledRadiograph]], Iterable[LabelledRadiograph]]
@@ -255,7 +260,7 @@ def pack(
         for one in radiographs
         if one.id in cache
     }
-    tables = _tables(radiographs, crops, hands, plan, out.name)
+    tables = _tables(radiographs, crops, hands, plan)
     most = round(megabytes * _MEGABYTE)
 
     def encoded(chosen: Sequence[LabelledRadiograph], quality: int, shown: Mapped = iter) -> list[bytes]:
@@ -290,7 +295,7 @@ def pack(
         if quality == LEAST_QUALITY:
             raise TableError(
                 "table_archive_size",
-                f"{len(radiographs)} radiographs need {len(content) / _MEGABYTE:.0f} MB at the lowest quality, more"
+                f"{len(radiographs)} radiographs need {_rounded_up(len(content))} MB at the lowest quality, more"
                 f" than {megabytes:g} MB. Allow a larger file, or pack fewer radiographs.",
             )
         quality -= 1
@@ -299,6 +304,11 @@ def pack(
     return PackResult(
         record, len(content) / _MEGABYTE, sum(one not in hands for one in crops), len(radiographs) - len(crops)
     )
+
+
+def _rounded_up(size: int) -> str:
+    """Return a number of bytes in megabytes, rounded up to hundredths."""
+    return f"{math.ceil(100 * size / _MEGABYTE) / 100:g}"
 
 
 def _highest_quality(fits: Callable[[int], bool]) -> int:
@@ -321,13 +331,13 @@ def _image_name(number: int) -> str:
 
 
 def _tables(
-    radiographs: Sequence[LabelledRadiograph], crops: Mapping[str, Crop], hands: HandTable, plan: str, name: str
+    radiographs: Sequence[LabelledRadiograph], crops: Mapping[str, Crop], hands: HandTable, plan: str
 ) -> dict[str, bytes]:
     """Return the files of an archive other than the images and the record, by name."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / README).write_text(
-            _README.format(version=boneage.__version__, count=len(radiographs), plan=plan, name=name), encoding="utf-8"
+            _README.format(version=boneage.__version__, count=len(radiographs), plan=plan), encoding="utf-8"
         )
         write_radiographs(
             folder / TABLE,
