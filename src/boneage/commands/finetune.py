@@ -51,7 +51,7 @@ _METHODS = {
 @click.option("--licence", default="", help="Licence of the new weights. [default: the old bundle's]")
 @cache_option("among the runs")
 @accelerator_option
-@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle; trainings in OUT.runs stay.")
 @click.option("--quiet", is_flag=True, help="Show no progress bars, one line per epoch.")
 def finetune(
     radiographs: Path,
@@ -78,7 +78,8 @@ def finetune(
     at least 100. The command reports the error on the held-out radiographs before and after. With fewer than 20 of
     them, and without a calibration, the new bundle gives no prediction intervals.
 
-    Runs lie in OUT.runs. A stopped command resumes from there. Needs boneage[train].
+    Runs lie in OUT.runs. A stopped command resumes from there. Delete this folder to start again with other options.
+    Needs boneage[train].
 
     \b
     Examples:

@@ -19,6 +19,7 @@ from boneage.bundle.bundle import Bundle
 from boneage.bundle.calibration import Band, Calibration, SexCalibration
 from boneage.bundle.check import check_bundle
 from boneage.bundle.stages import StageWeights
+from boneage.errors import RecipeError
 from boneage.hand.bones import BONES
 from boneage.hand.registration import Region
 from boneage.hand.views import ViewSpec
@@ -151,9 +152,9 @@ def test_finetune_repeats_from_finished_runs(
     assert replace(again, bundle=tuned.bundle) == tuned
     assert code_of(lambda: finetune(bundle, radiographs, directory, OPTIONS)) == "bundle_exists"
     other = replace(OPTIONS, epochs=3)
-    assert code_of(lambda: finetune(bundle, radiographs, directory, other, engine=CPU, quiet=True, overwrite=True)) == (
-        "recipe_changed"
-    )
+    with pytest.raises(RecipeError, match=r"ours\.runs holds trainings .* Delete this") as error:
+        finetune(bundle, radiographs, directory, other, engine=CPU, quiet=True, overwrite=True)
+    assert error.value.code == "recipe_changed"
 
 
 def test_finetune_without_gain_is_reported(

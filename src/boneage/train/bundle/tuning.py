@@ -17,6 +17,7 @@ from boneage.arrays import Months
 from boneage.bundle.bundle import Bundle
 from boneage.bundle.manifest import Manifest, Member
 from boneage.bundle.stages import StageWeights
+from boneage.errors import RecipeError
 from boneage.evaluate.metrics import mean_absolute_difference
 from boneage.files import atomic_write
 from boneage.hand.registration import Region
@@ -296,13 +297,26 @@ def train_from_network(
     """Train a recipe from a network's weights. See `TrainFunction`.
 
     The initial weights are written where `boneage.train.run.loop` reads them.
+
+    Raises:
+        RecipeError: ``recipe_changed`` if `runs` holds a training with other options; see also
+            `boneage.train.run.loop.train`.
     """
     start = runs / "start" / name
     with atomic_write(start / "last.ckpt") as temporary:
         torch.save({"network": network.state_dict(), "average": None}, temporary)
     started = replace(recipe, train=replace(recipe.train, initial_weights=str(start)))
     log.info("%s", name)
-    train(started, data.radiographs, runs / name, cache_folder=data.cache.folder.parent, engine=engine, quiet=quiet)
+    try:
+        train(started, data.radiographs, runs / name, cache_folder=data.cache.folder.parent, engine=engine, quiet=quiet)
+    except RecipeError as error:
+        if error.code != "recipe_changed":
+            raise
+        raise RecipeError(
+            "recipe_changed",
+            f"{runs} holds trainings with other options or radiographs, or of another bundle. Delete this folder, or"
+            " repeat the former options.",
+        ) from error
     return runs / name
 
 
