@@ -44,7 +44,7 @@ def test_candidates_command_trains_and_reports_failures(tmp_path: Path) -> None:
     ("arguments", "word"),
     [
         (["--side", "64"], "Without --radiographs"),
-        (["--radiographs", "x.csv", "--epochs", "shallow=3"], "--epochs"),
+        (["--radiographs", "x.csv", "--epochs", "flat=3"], "--epochs"),
         (["--radiographs", "x.csv", "--epochs", "0"], "--epochs"),
         (["--radiographs", "x.csv", "--only", "souza-i"], "souza-i"),
     ],

@@ -66,7 +66,7 @@ def test_grid_command_weights_need_all_folds(tmp_path: Path) -> None:
     ("arguments", "word"),
     [
         (["--scale", "0.1"], "Without --radiographs"),
-        (["--radiographs", "x.csv", "--scale", "A=0.1"], "--scale"),
+        (["--radiographs", "x.csv", "--scale", "D=0.1"], "--scale"),
         (["--radiographs", "x.csv", "--scale", "A=1/8,B=1/8,C=2"], "--scale"),
         (["--radiographs", "x.csv", "--scale", "A=1,B=1,C=1,D=1"], "--scale"),
         (["--radiographs", "x.csv", "--scale", "1/0"], "--scale"),

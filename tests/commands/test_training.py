@@ -27,12 +27,26 @@ def test_matching_rejects_pattern_without_match() -> None:
         matching("souza-a,souza-i", NAMES)
 
 
-@pytest.mark.parametrize("text", ["deep=1", "deep=1,shallow=2,deep=3", "deep=1,shallow=2,flat=3", "0", "x"])
+@pytest.mark.parametrize(
+    "text", ["deep=1,shallow=2,deep=3", "deep=1,shallow=2,flat=3", "deep=", "deep", "deep=1=2", "0", "x"]
+)
 def test_keyed_rejects(text: str) -> None:
-    """Each key is named once, and each value is a number."""
-    assert keyed("--epochs", "Deep=1,shallow=2", ("shallow", "deep"), positive_count) == {"shallow": 2, "deep": 1}
+    """Each key is named once at most, and each value is a number."""
     with pytest.raises(click.UsageError, match="--epochs"):
         keyed("--epochs", text, ("shallow", "deep"), positive_count)
+
+
+def test_keyed_parses_one_for_all_or_some() -> None:
+    """Keys that are not named keep their default."""
+    keys = ("shallow", "deep")
+    assert keyed("--epochs", "Deep=1,shallow=2", keys, positive_count) == {"shallow": 2, "deep": 1}
+    assert keyed("--epochs", " deep = 10", keys, positive_count) == {"deep": 10}
+    assert keyed("--epochs", "3", keys, positive_count) == {"shallow": 3, "deep": 3}
+
+
+def test_keyed_names_a_misspelt_key() -> None:
+    with pytest.raises(click.UsageError, match=r"--epochs has no key 'deap'\. The keys are shallow, deep\."):
+        keyed("--epochs", "deap=10", ("shallow", "deep"), positive_count)
 
 
 @pytest.mark.parametrize(

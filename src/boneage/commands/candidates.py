@@ -31,7 +31,9 @@ from boneage.commands.training import (
     "--side", type=click.IntRange(32), help="Height and width of the views, pixels. [default: the paper's 256]"
 )
 @click.option(
-    "--epochs", metavar="N|shallow=N,deep=N", help="Epochs of A to D, and of the others. [default: the paper's]"
+    "--epochs",
+    metavar="N|shallow=N,deep=N",
+    help="Epochs of A to D, and of the others. [default of each: the paper's]",
 )
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipes of all networks.")
 @click.option("--only", metavar="NAME,...", help="Train only these networks; * matches any text, e.g. 'souza-[a-d]'.")

@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the grid.")
 @click.option("--hands", metavar="NAME_OR_DIR", help="Bundle whose networks find the hands. [default: the recipe's]")
 @click.option("--recipe", default="iglovikov", show_default=True, help="Recipe of all networks.")
-@click.option("--scale", metavar="X|A=X,B=X,C=X", help="Size of the views, as a share of the frame. [default: 1/16]")
-@click.option("--epochs", metavar="N|mixed=N,males=N,females=N", help="Epochs of training. [default: the recipe's]")
+@click.option(
+    "--scale", metavar="X|A=X,B=X,C=X", help="Size of the views, as a share of the frame. [default: 1/16 each]"
+)
+@click.option(
+    "--epochs", metavar="N|mixed=N,males=N,females=N", help="Epochs of training. [default of each: the recipe's]"
+)
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe of all networks.")
 @click.option("--only", metavar="NAME,...", help="Train only these networks; * matches any text, e.g. '*-males-a'.")
 @jobs_option
@@ -102,7 +106,7 @@ def grid(
             out=out,
             images=images,
             hands=hands or "",
-            scales=keyed("--scale", scale, regions, _share) if scale else dict.fromkeys(regions, SCALE),
+            scales=dict.fromkeys(regions, SCALE) | (keyed("--scale", scale, regions, _share) if scale else {}),
             epochs=keyed("--epochs", epochs, cohorts, positive_count) if epochs else {},
             changes=changes,
             cells=_chosen(only, cells),

@@ -59,25 +59,30 @@ def matching(only: str | None, names: Sequence[str]) -> list[str]:
 
 
 def keyed(option: str, text: str, keys: Sequence[K], parse: Callable[[str], T]) -> dict[K, T]:
-    """Parse values by key: one for all, ``0.5``, or one for each, ``A=0.5,B=1,C=1``.
+    """Parse values by key: one for all, ``0.5``, or one for some or each, ``A=0.5,B=1,C=1``.
+
+    Returns:
+        Values by the given keys, in the order of `keys`; missing keys keep their default.
 
     Raises:
-        click.UsageError: a key is missing, unknown or named twice, or a value cannot be parsed.
+        click.UsageError: a key is unknown or named twice, or a value cannot be parsed.
     """
+    each = ",".join(f"{key}=..." for key in keys)
+    given: dict[str, T] = {}
     try:
         if "=" not in text:
             return dict.fromkeys(keys, parse(text))
-        pairs = [part.split("=") for part in text.split(",")]
-        given = {key.strip().casefold(): parse(value) for key, value in pairs}
-        if len(given) != len(pairs):
-            raise ValueError("a key is named twice")
-        values = {key: given.pop(key.casefold()) for key in keys}
-        if given:
-            raise KeyError(next(iter(given)))
-    except (ValueError, KeyError, ZeroDivisionError) as error:
-        each = ",".join(f"{key}=..." for key in keys)
+        for part in text.split(","):
+            name, value = part.split("=")
+            key = name.strip().casefold()
+            if key not in {one.casefold() for one in keys}:
+                raise click.UsageError(f"{option} has no key {name.strip()!r}. The keys are {', '.join(keys)}.")
+            if key in given:
+                raise click.UsageError(f"{option} names the key {name.strip()!r} twice.")
+            given[key] = parse(value)
+    except (ValueError, ZeroDivisionError) as error:
         raise click.UsageError(f"{option} is one positive number, or {each}; not {text!r} ({error}).") from error
-    return values
+    return {key: given[key.casefold()] for key in keys if key.casefold() in given}
 
 
 def positive_count(text: str) -> int:
