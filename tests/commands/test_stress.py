@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from boneage.commands.evaluate import evaluate
 from boneage.commands.stress import chosen_changes, drawn_radiographs
 from boneage.composition import assess
 from boneage.errors import BundleError, Rejection, RejectionCode, TableError
+from boneage.evaluate.disturbances import DISTURBING_CHANGES
 from boneage.evaluate.perturbations import CHANGES, to_png
 from boneage.phantom import draw_hand
 from boneage.reading.radiograph import read_radiograph
@@ -119,6 +121,14 @@ def test_stress_selects_changes_by_name_or_kind() -> None:
     assert set(chosen_changes("mild")) == {name for name, change in CHANGES.items() if change.kind == "mild"}
     assert list(chosen_changes("all")) == list(CHANGES)
     assert list(chosen_changes("mild,strong")) == list(CHANGES)
+
+
+def test_stress_names_all_valid_changes() -> None:
+    with pytest.raises(
+        click.UsageError, match="no change nonsense; give some of all, mild, strong, disturbing, "
+    ) as error:
+        chosen_changes("noise,nonsense")
+    assert all(name in error.value.message for name in [*CHANGES, *DISTURBING_CHANGES])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from boneage.clinical.references import shipped_reference
 from boneage.errors import TableError
 from boneage.evaluate.audit import Audit, AuditGroup, Fitness, audit, calibration_slope, holm, judge_group
-from boneage.evaluate.audit_report import has_sds, to_markdown, write_tidy
+from boneage.evaluate.audit_report import has_sds, to_markdown, verdict_sentences, write_tidy
 from boneage.evaluate.audit_table import AuditTable, read_audit_table, write_audit_table
 from boneage.evaluate.metrics import Figure
 from boneage.report.audit_page import audit_page
@@ -98,6 +98,28 @@ def test_too_few_radiographs_are_not_judged() -> None:
     """Below 30 there is no verdict."""
     assert audited(drawn_table(30)).fitness is Fitness.TOO_FEW  # one is rejected
     assert audited(drawn_table(31)).groups[0].fitness is not Fitness.TOO_FEW
+
+
+def test_verdict_names_groups_that_are_not_judged() -> None:
+    """A column of small groups only has no part in the verdict, and its words say so."""
+
+    def group(criterion: str, name: str, fitness: Fitness) -> AuditGroup:
+        return AuditGroup(criterion, name, 40 if fitness is Fitness.FIT else 10, 0, 0, {}, 0, fitness)
+
+    whole = group("all", "All radiographs", Fitness.FIT)
+    sexes = (group("sex", "Girls", Fitness.FIT), group("sex", "Boys", Fitness.FIT))
+    wards = tuple(group("Ward", name, Fitness.TOO_FEW) for name in "AB")
+    crossed = group("Ward x sex", "A, Girls", Fitness.TOO_FEW)
+    fit = "Fit for use here: all judged groups keep the limits."
+    assert verdict_sentences(Audit((whole, *sexes), (), Fitness.FIT, "")) == fit
+    assert verdict_sentences(Audit((whole, *sexes, crossed), (), Fitness.FIT, "")) == (
+        f"{fit} 1 group is too small to be judged."
+    )
+    assert verdict_sentences(Audit((whole, *sexes, *wards, crossed), (), Fitness.FIT, "")) == (
+        f"{fit} 3 groups are too small to be judged. None is judged by Ward."
+    )
+    few = replace(whole, fitness=Fitness.TOO_FEW)
+    assert "groups" not in verdict_sentences(Audit((few, *wards), (), Fitness.TOO_FEW, ""))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

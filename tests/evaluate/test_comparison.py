@@ -61,6 +61,13 @@ def test_tables_of_other_radiographs_or_labels_are_rejected() -> None:
     first = drawn_predictions(20)
     with pytest.raises(TableError) as empty:
         compare({"a": only(first, range(10)), "b": only(first, range(10, 20))})
+    with pytest.raises(
+        TableError, match=r"Only 1 radiograph is common to all tables\. A comparison needs at least 5\."
+    ):
+        compare({"a": only(first, range(11)), "b": only(first, range(10, 20))})
+    with pytest.raises(TableError, match="Only 4 radiographs are common"):
+        compare({"a": only(first, range(4))})
+    assert compare({"a": only(first, range(5))}, resamples=10).radiographs == 5
     assert empty.value.code == "table_empty"
     with pytest.raises(TableError) as other:
         compare({"a": first, "b": replace(first, boneage_months=first.boneage_months + 1)})

@@ -34,12 +34,11 @@ def chosen_changes(names: str) -> dict[str, Change]:
 
     all_changes = {**CHANGES, **DISTURBING_CHANGES}
     requested = {name.strip() for name in names.split(",") if name.strip()}
-    valid = {ALL_CHANGES, "mild", "strong", "disturbing", *all_changes}
-    if not requested or requested - valid:
-        wrong = ", ".join(sorted(requested - valid)) or "none"
-        raise click.UsageError(
-            f"--stress has no change {wrong}; give some of {', '.join([ALL_CHANGES, *all_changes])}."
-        )
+    valid = [ALL_CHANGES, "mild", "strong", "disturbing", *all_changes]
+    unknown = requested.difference(valid)
+    if not requested or unknown:
+        wrong = ", ".join(sorted(unknown)) or "none"
+        raise click.UsageError(f"--stress has no change {wrong}; give some of {', '.join(valid)}.")
     requested |= {"mild", "strong"} if ALL_CHANGES in requested else set()
     return {name: change for name, change in all_changes.items() if requested & {change.kind, name}}
 

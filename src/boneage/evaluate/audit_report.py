@@ -26,8 +26,8 @@ RULE = (
     "confidence interval still reaches within the limits."
 )
 
-VERDICTS = {
-    Fitness.FIT: "Fit for use here: all groups keep the limits.",
+_VERDICTS = {
+    Fitness.FIT: "Fit for use here: all judged groups keep the limits.",
     Fitness.UNDECIDED: "Undecided: some groups fail, which may be chance. More radiographs of these groups are needed.",
     Fitness.UNFIT: "Not fit for use here without a correction: some groups fail beyond chance.",
     Fitness.TOO_FEW: f"Too few radiographs: at least {SMALLEST_JUDGED} with a 95 % prediction interval are needed.",
@@ -128,9 +128,24 @@ def failing_sentences(audit: Audit) -> list[str]:
     return [f"{WORDS[group.fitness].capitalize()}: {_group_words(group)}" for group in failing]
 
 
+def verdict_sentences(audit: Audit) -> str:
+    """Return the verdict, and the groups that are too small for it."""
+    small = [group for group in audit.of(Fitness.TOO_FEW) if group.criterion != "all"]
+    if audit.fitness is Fitness.TOO_FEW or not small:
+        return _VERDICTS[audit.fitness]
+    groups = "1 group is" if len(small) == 1 else f"{len(small)} groups are"
+    columns = [
+        f"by {title_of(criterion).removeprefix('By ')}"
+        for criterion, groups in by_criterion(audit).items()
+        if " x " not in criterion and all(group.fitness is Fitness.TOO_FEW for group in groups)
+    ]
+    none = f" None is judged {', '.join(columns)}." if columns else ""
+    return f"{_VERDICTS[audit.fitness]} {groups} too small to be judged.{none}"
+
+
 def summary_lines(audit: Audit) -> Iterator[str]:
     """Yield verdict, failing groups and gaps as lines of Markdown for a person."""
-    yield VERDICTS[audit.fitness]
+    yield verdict_sentences(audit)
     yield ""
     yield from (f"- {sentence}" for sentence in failing_sentences(audit))
     if audit.gaps:

@@ -12,7 +12,13 @@ import numpy as np
 from boneage.errors import TableError
 from boneage.evaluate.metrics import RESAMPLES, Figure, concordance, mean_absolute_difference, measure
 from boneage.evaluate.predictions import Predictions
-from boneage.evaluate.tables import figure_cells, markdown_table, with_interval
+from boneage.evaluate.tables import (
+    SMALLEST_GROUP,
+    figure_cells,
+    markdown_table,
+    radiographs_in_words,
+    with_interval,
+)
 from boneage.tables.csv_table import write_rows
 
 
@@ -58,7 +64,7 @@ def compare(tables: Mapping[str, Predictions], *, resamples: int = RESAMPLES, se
 
     Raises:
         TableError: ``table_value`` if two tables give a radiograph different labels or sexes; ``table_empty`` if they
-            have no radiograph in common.
+            have fewer than `SMALLEST_GROUP` radiographs in common.
     """
     facts: dict[str, tuple[object, float]] = {}
     for name, table in tables.items():
@@ -71,6 +77,12 @@ def compare(tables: Mapping[str, Predictions], *, resamples: int = RESAMPLES, se
     common = sorted(radiograph for radiograph in facts if all(radiograph in ages for ages in months))
     if not common:
         raise TableError("table_empty", "The tables have no radiograph in common.")
+    if len(common) < SMALLEST_GROUP:
+        raise TableError(
+            "table_empty",
+            f"Only {radiographs_in_words(len(common))} {'is' if len(common) == 1 else 'are'} common to all tables."
+            f" A comparison needs at least {SMALLEST_GROUP}.",
+        )
     labels = np.array([facts[radiograph][1] for radiograph in common])
     rows: list[ComparedRow] = []
     above = None

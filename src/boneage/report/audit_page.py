@@ -12,7 +12,6 @@ from boneage.evaluate.audit_report import (
     NOTES,
     RULE,
     SDS_HEADS,
-    VERDICTS,
     by_criterion,
     cells,
     failing_sentences,
@@ -20,6 +19,7 @@ from boneage.evaluate.audit_report import (
     has_sds,
     sds_cells,
     title_of,
+    verdict_sentences,
 )
 from boneage.report.page import escape
 from boneage.report.page_template import AUDIT_PAGE
@@ -51,7 +51,7 @@ def audit_page(audit: Audit, name: str, notes: Sequence[str] = (), created: date
 
 
 def _content(audit: Audit, notes: Sequence[str]) -> Iterator[str]:
-    yield f'<p class="verdict {audit.fitness.value}">{escape(VERDICTS[audit.fitness])}</p>'
+    yield f'<p class="verdict {audit.fitness.value}">{escape(verdict_sentences(audit))}</p>'
     yield _list([*failing_sentences(audit), *notes])
     if audit.gaps:
         yield "<h2>Largest gaps between groups</h2>"
