@@ -184,7 +184,7 @@ def test_pack_finds_quality_that_fits(drawn: DrawnTable, archive: Path, tmp_path
 def test_pack_opens_with_any_program(archive: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         assert opened.testzip() is None
-        assert b"boneage build small --radiographs training.zip" in opened.read("README.txt")
+        assert b"boneage build small --radiographs ARCHIVE.zip" in opened.read("README.txt")
         assert {member.date_time for member in opened.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
