@@ -49,6 +49,8 @@ NUMBERS: Mapping[NumberCode, Code] = MappingProxyType(
 )
 """Codes of the measurements beside the bone age; the chronological age is that of the subject."""
 COMMENT = Code("121106", "DCM", "Comment")
+REJECTED = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
+"""Title of a rejection note (CID 7010): the objects to which it refers must not be used."""
 PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 SUBJECT_CLASS = Code("121024", "DCM", "Subject Class")

@@ -166,8 +166,13 @@ class ResultKey:
         Args:
             kind: name of the thing, unique within the result.
         """
-        name = json.dumps([kind, *vars(self).values()], ensure_ascii=True)
-        return UID(f"2.25.{uuid.uuid5(_NAMESPACE, name).int}")
+        return derived_uid(kind, *vars(self).values())
+
+
+def derived_uid(*parts: object) -> UID:
+    """Return the UID that follows from some values, which JSON can hold."""
+    name = json.dumps(parts, ensure_ascii=True)
+    return UID(f"2.25.{uuid.uuid5(_NAMESPACE, name).int}")
 
 
 def _sha256_of_dataset(source: Dataset) -> str:
@@ -281,13 +286,13 @@ def new_object(
     return made
 
 
-def add_origin(made: Dataset, source: Dataset, key: ResultKey, now: datetime) -> datetime:
+def add_origin(made: Dataset, source: Dataset, key: ResultKey | None, now: datetime) -> datetime:
     """Add what every result object says of its origin: patient and study, the program as equipment, time of creation.
 
     Args:
         made: result object, whose own values are replaced.
-        source: data set of the radiograph.
-        key: key of the result.
+        source: data set of the radiograph, or of another object of its study.
+        key: key of the result; None for an object without an estimate, which the installed program makes.
         now: moment at which it is made, with a time zone.
 
     Returns:
@@ -295,8 +300,9 @@ def add_origin(made: Dataset, source: Dataset, key: ResultKey, now: datetime) ->
     """
     copy_patient_and_study(source, made)
     made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, MODEL
-    made.SoftwareVersions = [f"{MODEL} {key.program}", key.bundle]
-    made.DeviceSerialNumber = key.program
+    program = version("boneage") if key is None else key.program
+    made.SoftwareVersions = f"{MODEL} {program}" if key is None else [f"{MODEL} {program}", key.bundle]
+    made.DeviceSerialNumber = program
     made.CodingSchemeIdentificationSequence = schemes()
     made.SeriesDescription = f"Bone age ({MODEL})"
     when = local_time(source, now)

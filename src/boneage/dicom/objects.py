@@ -25,6 +25,8 @@ from boneage.words import gettext
 Kind = Literal["sc", "pdf", "pr", "sr"]
 KINDS: tuple[Kind, ...] = ("sc", "pdf", "pr", "sr")
 """Kinds of objects in the order in which they are sent: the structured report last, since it says that all is done."""
+NoteKind = Literal["ko"]
+"""Kind of a rejection note (`boneage.dicom.rejection_note`), which retracts objects of the other kinds."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,12 @@ class ResultObject:
     """A result object.
 
     Attributes:
-        kind: structured report (``sr``), Secondary Capture (``sc``), encapsulated PDF (``pdf``) or presentation state
-            (``pr``).
+        kind: structured report (``sr``), Secondary Capture (``sc``), encapsulated PDF (``pdf``), presentation state
+            (``pr``) or rejection note (``ko``).
         dataset: the object with its file meta information.
     """
 
-    kind: Kind
+    kind: Kind | NoteKind
     dataset: Dataset
 
     def to_bytes(self) -> bytes:

@@ -115,12 +115,6 @@ def _report(
     key: ResultKey,
     verification: Verification | None,
 ) -> hd.sr.MeasurementReport:
-    device = hd.sr.ObserverContext(
-        standard.DCM.Device,
-        hd.sr.DeviceObserverIdentifyingAttributes(
-            DEVICE_UID, name=MODEL, manufacturer_name=MANUFACTURER, model_name=MODEL, serial_number=key.program
-        ),
-    )
     reader = None
     if verification is not None:
         reader = hd.sr.ObserverContext(
@@ -128,7 +122,7 @@ def _report(
             hd.sr.PersonObserverIdentifyingAttributes(verification.reader, organization_name=verification.organization),
         )
     report = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_person_context=reader, observer_device_context=device),
+        observation_context=hd.sr.ObservationContext(observer_person_context=reader, observer_device_context=device_observer(key.program)),
         procedure_reported=codes.PROCEDURE,
         imaging_measurements=[
             _group(source, document, clinical, key, verification),
@@ -146,6 +140,20 @@ def _report(
     for item in reversed(list(_subject(clinical, document))):
         items.insert(after_observers, item)
     return report
+
+
+def device_observer(program: str) -> hd.sr.ObserverContext:
+    """Return the program as an observer (TID 1004).
+
+    Args:
+        program: version of the program.
+    """
+    return hd.sr.ObserverContext(
+        standard.DCM.Device,
+        hd.sr.DeviceObserverIdentifyingAttributes(
+            DEVICE_UID, name=MODEL, manufacturer_name=MANUFACTURER, model_name=MODEL, serial_number=program
+        ),
+    )
 
 
 def _image_library(source: Dataset) -> hd.sr.ContainerContentItem:

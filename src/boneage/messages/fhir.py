@@ -6,6 +6,8 @@ Growth charts read the Observation with the code 85151-9. It is preliminary unti
 from __future__ import annotations
 
 import uuid
+from copy import deepcopy
+from datetime import datetime
 from importlib.metadata import version as version_of
 from typing import Any, Literal
 from urllib.parse import quote
@@ -25,6 +27,8 @@ DICOM_UIDS = "urn:dicom:uid"
 _DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _UNITS = {"mo": "months", "1": "1"}
+_STATEMENTS = ("component", "interpretation", "referenceRange", "note")
+"""Elements of an Observation, besides its value, that a retracted one has no longer."""
 
 
 def fhir_bundle(document: AssessmentDocument, source: ResultSource, version: FhirVersion = "R4B") -> dict[str, Any]:
@@ -86,6 +90,34 @@ def fhir_transaction(
             request = {"method": "PUT", "url": f"{kind}?{condition}"}
         entries.append({"fullUrl": full_url, "resource": one, "request": request})
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def retracted_transaction(sent: dict[str, Any], issued: datetime, reason: str) -> dict[str, Any]:
+    """Return the transaction that retracts the result of another one.
+
+    Its entries have the identifiers of the first one, so that they take the place of what the server holds. Observation
+    and DiagnosticReport are entered in error, and state no number. A retracted transaction stays as it is, apart from
+    moment and reason.
+
+    Args:
+        sent: transaction that the server has (`fhir_transaction`).
+        issued: moment of the retraction, with a time zone.
+        reason: sentence for people, which says that the result must not be used.
+    """
+    made = deepcopy(sent)
+    for entry in made["entry"]:
+        resource = entry["resource"]
+        if resource["resourceType"] not in {"Observation", "DiagnosticReport"}:
+            continue
+        resource |= {"status": "entered-in-error", "issued": issued.isoformat(timespec="seconds")}
+        if resource["resourceType"] == "DiagnosticReport":
+            resource["conclusion"] = reason
+            continue
+        for name in [name for name in resource if name.startswith("value") or name in _STATEMENTS]:
+            del resource[name]
+        absent = _concept(f"{_TERMINOLOGY}/data-absent-reason", "error", "Error")
+        resource["dataAbsentReason"] = {**absent, "text": reason}
+    return made
 
 
 def _resources(document: AssessmentDocument, source: ResultSource, version: FhirVersion) -> list[dict[str, Any]]:

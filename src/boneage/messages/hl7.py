@@ -43,10 +43,36 @@ def oru_r01(
     return "".join(f"{segment}\r" for segment in (_msh(source, receiver, content), *content))
 
 
+def retracted_message(sent: str, issued: datetime) -> str:
+    r"""Return the message that retracts the result of another one.
+
+    Each of its observations is marked as wrong (OBX-11 ``W``, HL7 table 0085: transmitted for the wrong patient, for
+    example), and the report as a correction (OBR-25 ``C``). Values and identifiers are those of the first message, so
+    that the receiver finds what it has.
+
+    Args:
+        sent: message that the receiver has (`oru_r01`).
+        issued: moment of the retraction, with a time zone.
+    """
+    header, *content = (segment.split("|") for segment in sent.removesuffix("\r").split("\r"))
+    for fields in content:
+        if fields[0] == "OBR":
+            fields[22], fields[25] = _moment(issued), "C"
+        elif fields[0] == "OBX":
+            fields[11] = "W"
+    segments = ["|".join(fields) for fields in content]
+    header[6], header[9] = _moment(issued), _control_id(header[4:6], segments)
+    return "".join(f"{segment}\r" for segment in ("|".join(header), *segments))
+
+
 def _msh(source: ResultSource, receiver: tuple[str, str], content: Sequence[str]) -> str:
-    control_id = sha256_of("\r".join((*receiver, *content)).encode())[:_CONTROL_ID_LENGTH]
+    control_id = _control_id(receiver, content)
     fields = ["MSH", "^~\\&", "boneage", "", *receiver, _moment(source.issued), "", "ORU^R01^ORU_R01", control_id]
     return "|".join([*fields, "P", "2.5.1", "", "", "", "", "", "UNICODE UTF-8"])
+
+
+def _control_id(receiver: Sequence[str], content: Sequence[str]) -> str:
+    return sha256_of("\r".join((*receiver, *content)).encode())[:_CONTROL_ID_LENGTH]
 
 
 def _pid(source: ResultSource, values: ResultValues) -> str:

@@ -15,6 +15,8 @@ from boneage.strict import Bounds, Length, Matching, NotEmpty
 Name = Annotated[str, Matching(re.compile(r"[a-z0-9][a-z0-9_-]{0,31}"), "1 to 32 lower-case letters, digits, - or _")]
 ResultKind = Literal["sc", "pdf", "pr", "sr"]
 """Kinds of result objects, the same as `boneage.dicom.objects.Kind`."""
+NoteKind = Literal["ko"]
+"""Kind of the notes that retract result objects. It is not configured: whoever receives objects receives notes."""
 MessageKind = Literal["fhir", "hl7"]
 """Kinds of results that are messages (`boneage.messages`)."""
 Seconds = Annotated[float, Bounds(at_least=1, at_most=3600)]

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from boneage.node.destinations import ResultKind
+from boneage.node.destinations import NoteKind, ResultKind
 
 SR_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
@@ -19,12 +19,13 @@ SR_CLASSES = (
 )
 """SOP classes of structured reports in the order of preference."""
 
-RESULT_CLASSES: Mapping[ResultKind, tuple[str, ...]] = MappingProxyType(
+RESULT_CLASSES: Mapping[ResultKind | NoteKind, tuple[str, ...]] = MappingProxyType(
     {
         "sr": SR_CLASSES,
         "sc": ("1.2.840.10008.5.1.4.1.1.7",),  # Secondary Capture
         "pdf": ("1.2.840.10008.5.1.4.1.1.104.1",),  # Encapsulated PDF
         "pr": ("1.2.840.10008.5.1.4.1.1.11.1",),  # Grayscale Softcopy Presentation State
+        "ko": ("1.2.840.10008.5.1.4.1.1.88.59",),  # Key Object Selection Document, a rejection note
     }
 )
 """SOP classes in which each kind of result may be sent, the preferred one first."""

@@ -2,20 +2,21 @@
 
 The change of the instance is part of the transaction that decides or corrects. A decision adds results to those before
 it. Any other change of what the results state withdraws them as well: a corrected date of birth, another case, another
-patient with the same radiograph, or a decision that was taken back.
+patient with the same radiograph, or a decision that was taken back. Those that were sent and have no successor are
+retracted when the results are made again (`boneage.web.node.retraction`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
 
 from boneage.web.models import Assessment, Decision
 from boneage.web.node import outbox
-from boneage.web.node.models import Instance, InstanceState
+from boneage.web.node.models import Instance, InstanceQuerySet
 
 _STATED = frozenset(
     {"case", "result", "chronological_age_months", "chronological_age_precision", "same_radiograph_elsewhere"}
@@ -31,7 +32,7 @@ def connect() -> None:
     post_save.connect(_corrected, sender=Assessment, dispatch_uid="boneage.web.node.following.corrected")
 
 
-def revise(instances: QuerySet[Instance]) -> None:
+def revise(instances: InstanceQuerySet) -> None:
     """Withdraw the results of instances, and make them again, since they state something else by now.
 
     Args:
@@ -39,12 +40,12 @@ def revise(instances: QuerySet[Instance]) -> None:
     """
     instances.update(revision=F("revision") + 1, revised_at=timezone.now())
     outbox.withdraw(instances)
-    _make_again(instances)
+    instances.make_again()
 
 
 def _decided(instance: Decision, **_: Any) -> None:
     """Make the result objects again, since a physician has decided."""
-    _make_again(Instance.objects.filter(assessment=instance.assessment_id))
+    Instance.objects.filter(assessment=instance.assessment_id).make_again()
 
 
 def _taken_back(instance: Decision, **_: Any) -> None:
@@ -63,14 +64,7 @@ def _superseded(instance: Assessment, update_fields: frozenset[str] | None, **_:
     if instance.superseded_by_id is None or (update_fields is not None and "superseded_by" not in update_fields):
         return
     followed = Instance.objects.filter(assessment=instance.pk)
-    _make_again(followed)
-    followed.update(assessment=instance.superseded_by_id)
+    followed.make_again()
+    # The revision gives new UIDs to the results, also if the radiograph is read for its first sex again.
+    followed.update(assessment=instance.superseded_by_id, revision=F("revision") + 1)
     outbox.withdraw(Instance.objects.filter(assessment=instance.superseded_by_id))
-
-
-def _make_again(instances: QuerySet[Instance]) -> None:
-    states = (InstanceState.QUEUED, InstanceState.RENDERED)
-    # The attempt rises, so that a rendering that is under way no longer counts.
-    instances.filter(state__in=states).update(
-        state=InstanceState.QUEUED, attempt=F("attempt") + 1, failures=0, worker="", lease_until=None
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 from pydantic import TypeAdapter
@@ -43,6 +43,16 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """Return the instances that a user may see: by the department of the assessment, or before it by their own."""
         before = Q(assessment=None) & in_departments_of(user, "department")
         return self.filter(before | Q(assessment__isnull=False) & in_departments_of(user, "assessment__department"))
+
+    def make_again(self) -> None:
+        """Let the results of these instances be made again, in the open transaction. Results that are present already
+        stay, and so does an instance whose results were not made yet.
+        """
+        states = (InstanceState.QUEUED, InstanceState.RENDERED)
+        # The attempt rises, so that a rendering that is under way no longer counts.
+        self.filter(state__in=states).update(
+            state=InstanceState.QUEUED, attempt=F("attempt") + 1, failures=0, worker="", lease_until=None
+        )
 
 
 class Instance(models.Model):
@@ -131,7 +141,7 @@ class Instance(models.Model):
 
 class ResultFile(models.Model):
     """A result as it is sent: a DICOM file, or a message to one destination. These very bytes go out, however often
-    they are sent.
+    they are sent. The retraction of results that were sent is one, too (`boneage.web.node.retraction`).
     """
 
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="results")
@@ -141,11 +151,14 @@ class ResultFile(models.Model):
     revision = models.PositiveIntegerField(default=0)
     """Revision of the instance (`Instance.revision`) from which it was made."""
     kind = models.CharField(max_length=4)
-    """Kind of object (`boneage.dicom.objects.Kind`) or of message (`boneage.node.destinations.MessageKind`)."""
+    """Kind of object (`boneage.dicom.objects.Kind`, or its ``NoteKind`` for a retraction) or of message
+    (`boneage.node.destinations.MessageKind`)."""
     sop_class_uid = models.CharField(max_length=_UID, blank=True)
     """Empty for a message."""
     sop_instance_uid = models.CharField(max_length=_UID, unique=True)
     """For a message: a UID derived from its cause and destination, by which it is made only once."""
+    study_uid = models.CharField(max_length=_UID, blank=True)
+    """Study to which the object belongs, also if a later header names another one. Empty for a message."""
     series_uid = models.CharField(max_length=_UID, blank=True)
     """Empty for a message."""
     file = models.BinaryField()
@@ -188,6 +201,10 @@ class Delivery(models.Model):
     sent_class_uid = models.CharField(max_length=_UID, blank=True)
     sent_instance_uid = models.CharField(max_length=_UID, blank=True, db_index=True)
     """UIDs as they were sent: those of the file, or of a simpler class of report (`boneage.node.result_classes`)."""
+
+    retraction = models.ForeignKey(ResultFile, null=True, on_delete=models.SET_NULL, related_name="retracts")
+    """Object or message that retracts this result at this receiver; None as long as it holds. A retraction whose own
+    delivery was given up has retracted nothing."""
 
     # Storage commitment
     commit_due_at = models.DateTimeField(null=True)

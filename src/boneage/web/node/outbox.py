@@ -4,6 +4,10 @@
 ``dead``. The objects of an instance reach a receiver in the order in which they were made, so the structured report
 comes last. A lease that was lost in the middle of sending sends the same bytes again.
 
+A delivery that ends after its result has stopped counting lets the results of its instance be made again, so that what
+the receiver has by then is retracted (`boneage.web.node.retraction`). Transactions that may do so lock the instance
+before any delivery.
+
 Leases use the clock of the database, as those of the queue (`boneage.web.queue.jobs`).
 """
 
@@ -11,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +31,7 @@ from boneage.node.retry import COMMITMENT_HOURS, COMMITMENT_SECONDS, pause_secon
 from boneage.web.accounts.audit import SYSTEM, Action, record
 from boneage.web.models import User, configuration
 from boneage.web.node import tallies
-from boneage.web.node.models import Delivery, DeliveryState, Instance, InstanceState, ResultFile
+from boneage.web.node.models import Delivery, DeliveryState, Instance, InstanceQuerySet, InstanceState, ResultFile
 from boneage.web.node.pacs import node_configuration
 
 log = logging.getLogger(__name__)
@@ -61,6 +65,11 @@ _COUNTS = Q(result__assessment=F("result__instance__assessment"), result__revisi
 _ENDED = {"state": DeliveryState.GIVEN_UP, "code": SUPERSEDED, "lease_until": None}
 """Columns of a delivery of a result that no longer counts."""
 
+HELD = (DeliveryState.STORED, DeliveryState.COMMITTED)
+"""States of a delivery whose result the receiver has."""
+IS_RETRACTION = Exists(Delivery.objects.filter(retraction=OuterRef("result")))
+"""Deliveries of retractions."""
+
 
 # --- begin and end of a delivery --------------------------------------------------------------------------------------
 
@@ -77,7 +86,7 @@ def add(result: ResultFile, peers: Sequence[str]) -> None:
     Delivery.objects.bulk_create([Delivery(result=result, peer=peer) for peer in peers])
 
 
-def withdraw(instances: QuerySet[Instance]) -> None:
+def withdraw(instances: InstanceQuerySet) -> None:
     """Give up deliveries of results that no longer count, in the open transaction.
 
     A delivery that is being sent is given up only if this attempt fails. An administrator cannot send a dead one again.
@@ -118,7 +127,7 @@ def _claim(peer: Destination, worker: str) -> list[Delivery]:
     rows = _due(peer).select_for_update(of=("self",), skip_locked=True).order_by("due_at", "pk")
     due = [row.pk for row in rows.only("pk")[:AT_ONCE]]
     claimed = list(Delivery.objects.filter(_COUNTS, pk__in=due).values_list("pk", flat=True))
-    Delivery.objects.filter(pk__in=set(due).difference(claimed)).update(**_ENDED)
+    _end(set(due).difference(claimed))
     Delivery.objects.filter(pk__in=claimed).update(
         state=DeliveryState.SENDING,
         attempts=F("attempts") + 1,
@@ -128,15 +137,47 @@ def _claim(peer: Destination, worker: str) -> list[Delivery]:
     return list(Delivery.objects.filter(pk__in=claimed).select_related("result").order_by("pk"))
 
 
+def _end(deliveries: Collection[int]) -> None:
+    """Give up locked deliveries of results that no longer count. Those whose instance another transaction has locked
+    wait for the next attempt, since that lock comes before theirs.
+    """
+    if not deliveries:
+        return
+    of = Instance.objects.filter(results__deliveries__in=deliveries).values("pk")
+    free = _locked(Instance.objects.filter(pk__in=of), skip_locked=True)
+    Delivery.objects.filter(pk__in=deliveries, result__instance__in=free).update(**_ENDED)
+    Instance.objects.filter(pk__in=free).make_again()
+
+
+def _locked(instances: InstanceQuerySet, *, skip_locked: bool = False) -> list[int]:
+    """Lock instances until the transaction ends. Return their keys.
+
+    Args:
+        instances: the instances.
+        skip_locked: leave out those that another transaction has locked.
+    """
+    rows = instances.order_by("pk").select_for_update(of=("self",), skip_locked=skip_locked)
+    return list(rows.values_list("pk", flat=True))
+
+
+def _locked_with(deliveries: QuerySet[Delivery]) -> None:
+    """Lock the instances of deliveries, before any delivery is locked."""
+    _locked(Instance.objects.filter(pk__in=deliveries.values("result__instance")))
+
+
 @transaction.atomic
 def finish(claimed: Delivery, outcome: SendOutcome, peer: Destination) -> bool:
     """Write the outcome of an attempt, if the attempt still counts. Return whether it does.
+
+    A result that no longer counts and is stored nevertheless is retracted when the results are made again.
 
     Args:
         claimed: a delivery from `claim`.
         outcome: outcome of sending it.
         peer: its receiver.
     """
+    of = Instance.objects.filter(pk=claimed.result.instance_id)
+    _locked(of)
     rows = Delivery.objects.filter(pk=claimed.pk, state=DeliveryState.SENDING, attempts=claimed.attempts)
     if outcome.result in {Result.DONE, Result.WARNED}:
         counts = rows.update(
@@ -152,15 +193,22 @@ def finish(claimed: Delivery, outcome: SendOutcome, peer: Destination) -> bool:
         )
         if counts:
             record(SYSTEM, Action.SEND, claimed.result.instance, peer=peer.name, kind=claimed.result.kind)
+            if not _counts(claimed.pk):
+                of.make_again()
         return bool(counts)
     return _fail(rows, outcome.code.value, outcome.status_text, stays=outcome.result is Result.DEAD)
+
+
+def _counts(delivery: int) -> bool:
+    """Return whether the result of a delivery still counts."""
+    return Delivery.objects.filter(_COUNTS, pk=delivery).exists()
 
 
 def _fail(rows: QuerySet[Delivery], code: str, status: str, *, stays: bool) -> bool:
     """Let a delivery be due again, or dead. Return whether there was one.
 
     Args:
-        rows: the delivery, or none.
+        rows: the delivery, or none; its instance is locked.
         code: reason of the failure.
         status: its status; empty without one.
         stays: True if the next attempt would fail, too.
@@ -172,7 +220,8 @@ def _fail(rows: QuerySet[Delivery], code: str, status: str, *, stays: bool) -> b
     hours = node_configuration().deliver.give_up_hours
     pause = None if stays else seconds_to_next(failures, (row.now - row.begun_at).total_seconds(), hours)
     changes: dict[str, Any] = {"failures": failures, "code": code, "status": status, "lease_until": None}
-    if not Delivery.objects.filter(_COUNTS, pk=row.pk).exists():
+    is_over = not _counts(row.pk)
+    if is_over:
         changes |= _ENDED
     elif pause is None:
         log.error("delivery %d to %s is given up: %s", row.pk, row.peer, code)
@@ -180,13 +229,15 @@ def _fail(rows: QuerySet[Delivery], code: str, status: str, *, stays: bool) -> b
     else:
         changes |= {"state": DeliveryState.DUE, "due_at": Now() + timedelta(seconds=pause)}
     Delivery.objects.filter(pk=row.pk).update(**changes, transaction_uid="", commit_due_at=None)
+    if is_over:  # if it was a retraction, what it was to retract still stands
+        Instance.objects.filter(results__deliveries=row.pk).make_again()
     return True
 
 
 def count(claimed: Delivery, outcome: SendOutcome) -> None:
-    """Count the outcome of an attempt, after its transaction."""
+    """Count the outcome of an attempt, after its transaction. The latency is that of results, not of retractions."""
     tallies.add(tallies.OUTCOME, outcome.code.value)
-    stored = Delivery.objects.filter(pk=claimed.pk, state__in=[DeliveryState.STORED, DeliveryState.COMMITTED])
+    stored = Delivery.objects.filter(~IS_RETRACTION, pk=claimed.pk, state__in=HELD)
     row = stored.filter(result__decision=None).select_related("result__instance").defer(*_BYTES).first()
     if row is not None and row.stored_at is not None:
         seconds = (row.stored_at - row.result.instance.changed_at).total_seconds()
@@ -259,6 +310,7 @@ def take_report(report: CommitmentReport) -> None:
     rows = Delivery.objects.filter(
         transaction_uid=report.transaction_uid, peer=report.peer, state=DeliveryState.STORED
     ).exclude(transaction_uid="")
+    _locked_with(rows)
     rows.filter(sent_instance_uid__in=list(report.stored)).update(state=DeliveryState.COMMITTED, committed_at=Now())
     for uid, reason in report.failed.items():
         _fail(rows.filter(sent_instance_uid=uid), COMMITMENT_FAILED, f"0x{reason:04X}", stays=False)
@@ -282,6 +334,7 @@ def finish_query(queried: Sequence[Delivery], outcome: QueryOutcome) -> None:
         outcome: its answer.
     """
     rows = Delivery.objects.filter(pk__in=[row.pk for row in queried], state=DeliveryState.STORED)
+    _locked_with(rows)
     if outcome.result is Result.RETRY:
         later = Now() - timedelta(hours=COMMITMENT_HOURS) + timedelta(seconds=pause_seconds(4))
         rows.update(commit_requested_at=later)
@@ -299,7 +352,7 @@ def finish_query(queried: Sequence[Delivery], outcome: QueryOutcome) -> None:
 def references(deliveries: Sequence[Delivery]) -> list[Reference]:
     """Return the objects of deliveries as they were sent."""
     return [
-        Reference(row.sent_class_uid, row.sent_instance_uid, row.result.instance.study_uid, row.result.series_uid)
+        Reference(row.sent_class_uid, row.sent_instance_uid, row.result.study_uid, row.result.series_uid)
         for row in deliveries
     ]
 

@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from boneage.dicom.identity import ResultKey
-from boneage.dicom.objects import KINDS, Kind, ResultObject, rejection_object, result_objects
+from boneage.dicom.objects import KINDS, Kind, NoteKind, ResultObject, rejection_object, result_objects
 from boneage.dicom.structured_report import Verification
 from boneage.explain import overlay
 from boneage.files import sha256_of
 from boneage.messages.fhir import fhir_transaction
 from boneage.messages.hl7 import oru_r01
+from boneage.node.configuration import Destination
 from boneage.node.destinations import FhirServer, Hl7Receiver, MessageKind
 from boneage.reading.dicom.object import parse_object
 from boneage.reading.facts import ReadLimits
@@ -40,7 +41,7 @@ from boneage.web.cases.earlier import decided
 from boneage.web.cases.exports import last_decision
 from boneage.web.installation import bundle
 from boneage.web.models import BOTH, FINAL, Assessment, Decision, PictureKind, State, User, configuration
-from boneage.web.node import outbox
+from boneage.web.node import outbox, retraction
 from boneage.web.node.models import OTHER_PATIENT, RENDERING_FAILED, Instance, InstanceState, ResultFile
 from boneage.web.node.pacs import node_configuration
 from boneage.web.node.studies import file_of
@@ -71,25 +72,30 @@ class Rendered:
 
     Attributes:
         kind: kind of object or message.
-        sop_class_uid, sop_instance_uid, series_uid: its UIDs, those of `boneage.web.node.models.ResultFile`.
+        sop_class_uid, sop_instance_uid, series_uid, study_uid: its UIDs, those of
+            `boneage.web.node.models.ResultFile`.
         file: DICOM file, or the message.
         receiver: name of the only destination of a message; empty for an object, which all destinations share.
     """
 
-    kind: Kind | MessageKind
+    kind: Kind | NoteKind | MessageKind
     sop_class_uid: str
     sop_instance_uid: str
     series_uid: str
     file: bytes
     receiver: str = ""
+    study_uid: str = ""
 
     @classmethod
     def of(cls, made: ResultObject) -> Rendered:
         """Return an object with its bytes."""
         data = made.dataset
-        return cls(
-            made.kind, str(data.SOPClassUID), str(data.SOPInstanceUID), str(data.SeriesInstanceUID), made.to_bytes()
-        )
+        uids = (str(uid) for uid in (data.SOPClassUID, data.SOPInstanceUID, data.SeriesInstanceUID))
+        return cls(made.kind, *uids, made.to_bytes(), study_uid=str(data.StudyInstanceUID))
+
+    def is_for(self, destination: Destination) -> bool:
+        """Return whether a destination receives it."""
+        return self.receiver == destination.name if self.receiver else self.kind in destination.kinds
 
 
 def advance(worker: str) -> bool:
@@ -106,14 +112,12 @@ def advance(worker: str) -> bool:
         finish(claimed, [], reason=RENDERING_FAILED)
         return True
     try:
-        made = list(render(claimed))
+        finish(claimed, list(render(claimed)), reason=OTHER_PATIENT if claimed.is_of_other_patient else "")
     except Exception:
         log.exception("the result objects of instance %d could not be made", claimed.pk)
         Instance.objects.filter(pk=claimed.pk, attempt=claimed.attempt).update(
             lease_until=Now() + timedelta(seconds=_PAUSE_SECONDS)
         )
-        return True
-    finish(claimed, made, reason=OTHER_PATIENT if claimed.is_of_other_patient else "")
     return True
 
 
@@ -146,6 +150,8 @@ def _claim(rows: QuerySet[Instance], worker: str) -> Instance | None:
 def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
     """Store result objects with their deliveries, if the attempt still counts. Return whether it does.
 
+    What receivers have of kinds that are not made any more is retracted, unless the objects could not be made.
+
     Args:
         claimed: an instance from `claim`.
         made: its result objects.
@@ -157,30 +163,36 @@ def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
     if not rows.update(state=InstanceState.RENDERED, reason=reason, failures=0, worker="", lease_until=None):
         return False
     assert claimed.assessment is not None  # noqa: S101  # narrows the type
-    decision = last_decision(claimed.assessment)
+    last = last_decision(claimed.assessment)
+    decision = None if last is None else last.pk
     present = set(
         ResultFile.objects.filter(sop_instance_uid__in=[one.sop_instance_uid for one in made]).values_list(
             "sop_instance_uid", flat=True
         )
     )
     outbox.withdraw(Instance.objects.filter(pk=claimed.pk))
+    if reason != RENDERING_FAILED:
+        retraction.retract(
+            claimed, decision, lambda kind, to: any(one.kind == kind and one.is_for(to) for one in made)
+        )
+    receivers = node_configuration().receivers()
     for one in made:
         if one.sop_instance_uid in present:  # its first bytes are kept, and were sent
             continue
         result = ResultFile.objects.create(
             instance=claimed,
             assessment=claimed.assessment,
-            decision=None if decision is None else decision.pk,
+            decision=decision,
             revision=claimed.revision,
             kind=one.kind,
             sop_class_uid=one.sop_class_uid,
             sop_instance_uid=one.sop_instance_uid,
+            study_uid=one.study_uid,
             series_uid=one.series_uid,
             file=one.file,
             sha256=sha256_of(one.file),
         )
-        receivers = [peer.name for peer in node_configuration().receivers() if one.kind in peer.kinds]
-        outbox.add(result, [one.receiver] if one.receiver else receivers)
+        outbox.add(result, [peer.name for peer in receivers if one.is_for(peer)])
     return True
 
 
@@ -196,12 +208,17 @@ def render(instance: Instance) -> Iterator[Rendered]:
 
     Args:
         instance: an instance whose assessment is final.
+
+    Raises:
+        ValueError: the file of the radiograph is not stored.
     """
     assessment = instance.assessment
-    file = file_of(instance)
     kinds = wanted_kinds()
-    if assessment is None or file is None or assessment.sex == BOTH or instance.is_of_other_patient:
+    if assessment is None or assessment.sex == BOTH or instance.is_of_other_patient:
         return
+    file = file_of(instance)
+    if file is None:  # nothing to send would mean that what was sent no longer holds
+        raise ValueError(f"instance {instance.pk} has no file")
     deliver = node_configuration().deliver
     source = parse_object(file, ReadLimits(max_bytes=max(len(file), configuration().radiograph_bytes)))
     with translation.override(to_language(deliver.language)):

@@ -182,7 +182,8 @@ def _submit(row: Instance, sex: str, user: User | None) -> None:
         )
     )
     row.assessment, row.state, row.reason, row.file, row.failures = made, InstanceState.QUEUED, "", None, 0
-    row.save(update_fields=["assessment", "state", "reason", "file", "failures"])
+    row.revision += 0 if replaced is None else 1  # new UIDs, also for a reading that there was before
+    row.save(update_fields=["assessment", "state", "reason", "file", "failures", "revision"])
     if replaced is not None:
         replaced.superseded_by = made
         replaced.save(update_fields=["superseded_by"])

@@ -82,6 +82,7 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(max_length=4)),
                 ("sop_class_uid", models.CharField(blank=True, max_length=64)),
                 ("sop_instance_uid", models.CharField(max_length=64, unique=True)),
+                ("study_uid", models.CharField(blank=True, max_length=64)),
                 ("series_uid", models.CharField(blank=True, max_length=64)),
                 ("file", models.BinaryField()),
                 ("sha256", models.CharField(max_length=64)),
@@ -140,6 +141,15 @@ class Migration(migrations.Migration):
                     "result",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE, related_name="deliveries", to="node.resultfile"
+                    ),
+                ),
+                (
+                    "retraction",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="retracts",
+                        to="node.resultfile",
                     ),
                 ),
             ],
