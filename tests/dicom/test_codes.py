@@ -22,6 +22,7 @@ from boneage.hand.bones import BONES
         (codes.PATIENT, standard.DCM.Patient),
         (codes.Z_SCORE, standard.DCM.ZScoreOfMeasurement),
         (codes.COMMENT, standard.DCM.Comment),
+        (codes.REJECTED, standard.DCM.RejectedForPatientSafetyReasons),
         (codes.ARTIFICIAL_INTELLIGENCE, standard.DCM.ArtificialIntelligence),
         (codes.SOURCE_IMAGE, standard.DCM.SourceImageForImageProcessingOperation),
         (codes.PROCEDURE, standard.SCT.ImagingProcedure),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, get_args
 
 import pytest
 
-from boneage.messages.fhir import PRIVATE, FhirVersion, fhir_bundle, fhir_transaction
+from boneage.messages.fhir import PRIVATE, FhirVersion, fhir_bundle, fhir_transaction, retracted_transaction
 from boneage.messages.result import ResultSource, StudyReference
 from boneage.report.comparison import Decided
 from boneage.report.content import clinical_of
+from boneage.schema import AssessmentDocument
 from tests.documents import bone_documents
 from tests.messages.sources import FINAL, PRELIMINARY, document, unusable
 
@@ -133,6 +136,35 @@ def test_fhir_transaction_conditions() -> None:
         assert condition.count("%7C") == 1
     subject = before[-1]["resource"]["subject"]
     assert subject == {"type": "Patient", "identifier": {"system": "urn:oid:1.2.3", "value": "4711"}}
+
+
+RETRACTED_AT, REASON = datetime(2024, 5, 7, 8, tzinfo=UTC), "It must not be used."
+
+
+@pytest.mark.parametrize("version", get_args(FhirVersion))
+@pytest.mark.parametrize("source", [PRELIMINARY, FINAL, replace(FINAL, study=STUDY), replace(PRELIMINARY, patient="")])
+@pytest.mark.parametrize("made", [document(), document(bones=bone_documents()), unusable()])
+def test_retracted_transaction(made: AssessmentDocument, source: ResultSource, version: FhirVersion) -> None:
+    """A retraction is valid, takes the place of the result, and states no number."""
+    sent = fhir_transaction(made, source, version, patient_system="urn:oid:1.2.3")
+    before = json.dumps(sent)
+    retracted = retracted_transaction(sent, RETRACTED_AT, REASON)
+    assert json.dumps(sent) == before, "the sent transaction is kept"
+    model = import_module(f"fhir.resources{'.R4B' if version == 'R4B' else ''}.bundle").Bundle
+    model.model_validate(retracted)
+    for old, new in zip(sent["entry"], retracted["entry"], strict=True):
+        assert (new["fullUrl"], new["request"]) == (old["fullUrl"], old["request"])
+        for keyword in ("identifier", "subject", "result", "derivedFrom", "device", "code"):
+            assert new["resource"].get(keyword) == old["resource"].get(keyword), keyword
+    kinds = resources(retracted)
+    for kind in ("Observation", "DiagnosticReport"):
+        assert (kinds[kind]["status"], kinds[kind]["issued"]) == ("entered-in-error", "2024-05-07T08:00:00+00:00")
+    assert kinds["DiagnosticReport"]["conclusion"] == REASON
+    assert kinds["Observation"]["dataAbsentReason"]["text"] == REASON
+    stated = {"valueQuantity", "component", "interpretation", "referenceRange", "note"}
+    assert not stated & set(kinds["Observation"])
+    assert kinds["Device"] == resources(sent)["Device"]
+    assert retracted_transaction(retracted, RETRACTED_AT, REASON) == retracted
 
 
 def test_fhir_components_of_single_bones() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hl7apy.consts import VALIDATION_LEVEL  # type: ignore[import-untyped]
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boneage import words
-from boneage.messages.hl7 import escaped, oru_r01
+from boneage.messages.hl7 import escaped, oru_r01, retracted_message
 from boneage.messages.result import ResultSource
 from boneage.report.comparison import Decided
 from boneage.schema import AssessmentDocument
@@ -72,6 +73,40 @@ def test_oru_r01_single_bones() -> None:
     corrected = replace(FINAL, decided=Decided(120.0, is_corrected=True))
     for message in (oru_r01(made, corrected), oru_r01(unusable(), PRELIMINARY)):
         assert not any(fields[3].startswith("BABONE") for fields in rows(message))
+
+
+RETRACTED_AT = datetime(2024, 5, 7, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("source", [PRELIMINARY, FINAL, replace(PRELIMINARY, patient="", accession="")])
+@pytest.mark.parametrize(
+    "made", [document(), document(bones=bone_documents()), unusable()], ids=["usable", "bones", "unusable"]
+)
+def test_retracted_message(made: AssessmentDocument, source: ResultSource) -> None:
+    """A retraction is valid, and marks what was sent as wrong; all other fields are those of the sent message."""
+    sent = oru_r01(made, source, "RIS", "CLINIC")
+    retracted = retracted_message(sent, RETRACTED_AT)
+    assert parse_message(retracted, validation_level=VALIDATION_LEVEL.STRICT, find_groups=True).validate()
+    assert retracted.endswith("\r")
+    changed: dict[str, set[int]] = {}
+    for old, new in zip(sent.split("\r"), retracted.split("\r"), strict=True):
+        fields = zip(old.split("|"), new.split("|"), strict=True)
+        changed.setdefault(old[:3], set()).update(place for place, (one, two) in enumerate(fields) if one != two)
+    assert changed == {"MSH": {6, 9}, "PID": set(), "OBR": {22, 25}, "OBX": {11}, "": set()}
+    header, _, request = (line.split("|") for line in retracted.split("\r")[:3])
+    assert header[6] == request[22] == "20240507080000+0000"
+    assert request[25] == "C"
+    assert {fields[11] for fields in rows(retracted)} == {"W"}
+
+
+@given(reader=st.text(), accession=st.text(max_size=16))
+def test_retracted_message_any_text(reader: str, accession: str) -> None:
+    """No text shifts a field. Each retraction has a control identifier of its own, unless it is repeated."""
+    sent = oru_r01(document(), replace(FINAL, reader=reader, accession=accession))
+    retracted, later = (retracted_message(sent, at) for at in (RETRACTED_AT, RETRACTED_AT.replace(hour=9)))
+    assert len({one.split("\r")[0].split("|")[9] for one in (sent, retracted, later)}) == 3
+    assert retracted_message(retracted, RETRACTED_AT) == retracted == retracted_message(sent, RETRACTED_AT)
+    assert [fields[5] for fields in rows(retracted)] == [fields[5] for fields in rows(sent)]
 
 
 @given(st.text())

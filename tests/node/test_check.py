@@ -30,7 +30,7 @@ def test_check_peer() -> None:
     with peer_serving() as peer:
         check = check_peer(peer, NODE)
     assert check.is_ready
-    assert list(check.accepted) == ["sc", "sr", "commitment", "query"]
+    assert list(check.accepted) == ["sc", "sr", "ko", "commitment", "query"]
 
 
 def test_check_peer_without_classes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,7 @@ def test_check_peer_without_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     with peer_serving(contexts=contexts) as peer:
         check = check_peer(peer, NODE)
     assert not check.is_ready
-    assert check.missing == ("commitment", "query")
+    assert check.missing == ("ko", "commitment", "query")
     assert check.accepted["sr"] == EnhancedSRStorage
 
 

@@ -11,14 +11,16 @@ import pydicom
 import pytest
 
 from boneage.dicom.objects import KINDS, result_objects
+from boneage.dicom.rejection_note import rejection_note
 from boneage.node.result_classes import RESULT_CLASSES, SR_CLASSES, in_accepted_class
 from tests.dicom.sources import NOW, PICTURE, document, source
 from tests.programs import skip_without
 
 
 def test_result_classes_are_those_of_objects() -> None:
-    made = result_objects(source(), document(), PICTURE, now=NOW, kinds=KINDS, pdf=lambda: b"%PDF-1.7 a report")
-    assert {one.kind: str(one.dataset.SOPClassUID) for one in made} == {
+    made = list(result_objects(source(), document(), PICTURE, now=NOW, kinds=KINDS, pdf=lambda: b"%PDF-1.7 a report"))
+    note = rejection_note([pydicom.dcmread(BytesIO(one.to_bytes())) for one in made], cause="pacs", now=NOW)
+    assert {**{one.kind: str(one.dataset.SOPClassUID) for one in made}, "ko": str(note.SOPClassUID)} == {
         kind: classes[0] for kind, classes in RESULT_CLASSES.items()
     }
 

@@ -122,7 +122,9 @@ def _report(
             hd.sr.PersonObserverIdentifyingAttributes(verification.reader, organization_name=verification.organization),
         )
     report = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_person_context=reader, observer_device_context=device_observer(key.program)),
+        observation_context=hd.sr.ObservationContext(
+            observer_person_context=reader, observer_device_context=device_observer(key.program)
+        ),
         procedure_reported=codes.PROCEDURE,
         imaging_measurements=[
             _group(source, document, clinical, key, verification),

@@ -60,7 +60,7 @@ LATENCY_SECONDS = (1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 86400)
 _UNDER_WAY = (DeliveryState.DUE, DeliveryState.SENDING)
 _BYTES = ("result__file", "result__instance__file")
 _LOST = Q(state=DeliveryState.SENDING, lease_until__lt=Now())
-_COUNTS = Q(result__assessment=F("result__instance__assessment"), result__revision=F("result__instance__revision"))
+COUNTS = Q(result__assessment=F("result__instance__assessment"), result__revision=F("result__instance__revision"))
 """Deliveries of results that still count. A changed decision does not end them: its own results follow them."""
 _ENDED = {"state": DeliveryState.GIVEN_UP, "code": SUPERSEDED, "lease_until": None}
 """Columns of a delivery of a result that no longer counts."""
@@ -95,7 +95,7 @@ def withdraw(instances: InstanceQuerySet) -> None:
         instances: instances whose results are withdrawn.
     """
     states = (DeliveryState.DUE, DeliveryState.DEAD)
-    old = Delivery.objects.filter(result__instance__in=instances, state__in=states).exclude(_COUNTS)
+    old = Delivery.objects.filter(result__instance__in=instances, state__in=states).exclude(COUNTS)
     # The state is compared again by the statement that changes it: an attempt may have begun meanwhile.
     Delivery.objects.filter(pk__in=list(old.values_list("pk", flat=True)), state__in=states).update(**_ENDED)
 
@@ -126,7 +126,7 @@ def _due(peer: Destination) -> QuerySet[Delivery]:
 def _claim(peer: Destination, worker: str) -> list[Delivery]:
     rows = _due(peer).select_for_update(of=("self",), skip_locked=True).order_by("due_at", "pk")
     due = [row.pk for row in rows.only("pk")[:AT_ONCE]]
-    claimed = list(Delivery.objects.filter(_COUNTS, pk__in=due).values_list("pk", flat=True))
+    claimed = list(Delivery.objects.filter(COUNTS, pk__in=due).values_list("pk", flat=True))
     _end(set(due).difference(claimed))
     Delivery.objects.filter(pk__in=claimed).update(
         state=DeliveryState.SENDING,
@@ -201,7 +201,7 @@ def finish(claimed: Delivery, outcome: SendOutcome, peer: Destination) -> bool:
 
 def _counts(delivery: int) -> bool:
     """Return whether the result of a delivery still counts."""
-    return Delivery.objects.filter(_COUNTS, pk=delivery).exists()
+    return Delivery.objects.filter(COUNTS, pk=delivery).exists()
 
 
 def _fail(rows: QuerySet[Delivery], code: str, status: str, *, stays: bool) -> bool:

@@ -172,9 +172,7 @@ def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
     )
     outbox.withdraw(Instance.objects.filter(pk=claimed.pk))
     if reason != RENDERING_FAILED:
-        retraction.retract(
-            claimed, decision, lambda kind, to: any(one.kind == kind and one.is_for(to) for one in made)
-        )
+        retraction.retract(claimed, decision, lambda kind, to: any(one.kind == kind and one.is_for(to) for one in made))
     receivers = node_configuration().receivers()
     for one in made:
         if one.sop_instance_uid in present:  # its first bytes are kept, and were sent

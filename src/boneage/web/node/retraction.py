@@ -36,9 +36,7 @@ from boneage.words import gettext
 NOTE = "ko"
 """Kind of a rejection note."""
 
-_GIVEN_UP = Delivery.objects.filter(
-    result=OuterRef("retraction"), peer=OuterRef("peer"), state=DeliveryState.GIVEN_UP
-)
+_GIVEN_UP = Delivery.objects.filter(result=OuterRef("retraction"), peer=OuterRef("peer"), state=DeliveryState.GIVEN_UP)
 """Deliveries of a retraction that were given up."""
 
 
@@ -65,7 +63,9 @@ def retract(instance: Instance, decision: int | None, has_new: Callable[[str, De
     """
     for receiver in node_configuration().receivers():
         held = held_by(receiver, instance)
-        kinds = [kind for kind in dict.fromkeys(held.values_list("result__kind", flat=True)) if not has_new(kind, receiver)]
+        kinds = [
+            kind for kind in dict.fromkeys(held.values_list("result__kind", flat=True)) if not has_new(kind, receiver)
+        ]
         if not kinds:
             continue
         rows = list(held.filter(result__kind__in=kinds).select_related("result"))

@@ -29,6 +29,7 @@ from boneage.web.node.models import (
     InstanceState,
     Tally,
 )
+from boneage.web.node.outbox import COUNTS, IS_RETRACTION, SUPERSEDED
 from boneage.web.node.pacs import is_on, node_configuration
 from boneage.web.node.patients import reference_of
 from boneage.web.node.tallies import RECEIVED, SKIPPED
@@ -59,8 +60,8 @@ class DeliveryLine:
 
 
 def delivery_lines(assessments: Collection[UUID]) -> dict[UUID, DeliveryLine]:
-    """Return where the results of assessments are, by id. There is no line without a delivery, unless the results are
-    withheld.
+    """Return where the results of assessments are, by id, and which of them were withdrawn from a destination. There is
+    no line without a delivery, unless the results are withheld.
 
     Args:
         assessments: ids of assessments.
@@ -68,6 +69,7 @@ def delivery_lines(assessments: Collection[UUID]) -> dict[UUID, DeliveryLine]:
     if not is_on():
         return {}
     of_them = Delivery.objects.filter(result__assessment__in=assessments).exclude(state=DeliveryState.GIVEN_UP)
+    of_them = of_them.filter(~IS_RETRACTION, _HOLDS)
     under_way = Q(state__in=[DeliveryState.DUE, DeliveryState.SENDING])
     rows = of_them.values_list("result__assessment", "peer").annotate(
         dead=Count("pk", filter=Q(state=DeliveryState.DEAD)),
@@ -77,13 +79,15 @@ def delivery_lines(assessments: Collection[UUID]) -> dict[UUID, DeliveryLine]:
     destinations: dict[UUID, list[_AtDestination]] = {}
     for key, peer, dead, waiting, stored in rows.order_by("peer"):
         destinations.setdefault(key, []).append(_AtDestination(peer, dead, waiting, stored))
-    lines = {key: _line(of_it) for key, of_it in destinations.items()}
+    lines = {key: _delivered_line(of_it) for key, of_it in destinations.items()}
+    for key, withdrawals in _withdrawals(assessments).items():
+        lines[key] = _joined(_withdrawn_line(withdrawals), lines.get(key))
     if not node_configuration().receivers():
         return lines
     withheld = Instance.objects.filter(assessment__in=assessments, reason=OTHER_PATIENT)
     for key in withheld.values_list("assessment", flat=True):
         if key is not None:
-            lines[key] = _withheld_line(lines.get(key))
+            lines[key] = _joined(_withheld_line(), lines.get(key))
     return lines
 
 
@@ -117,26 +121,83 @@ class _AtDestination:
         return f"{self.name} ({_time(self.stored)})"
 
 
-def _line(destinations: Sequence[_AtDestination]) -> DeliveryLine:
-    sentences = {
-        Whereabouts.NOT_DELIVERED: gettext("not delivered to %(names)s"),
-        Whereabouts.WAITING: gettext("waits for %(names)s"),
-        Whereabouts.DELIVERED: gettext("delivered to %(names)s"),
-    }
+def _delivered_line(destinations: Sequence[_AtDestination]) -> DeliveryLine:
+    """Return the line about results."""
+    return _line(
+        destinations,
+        {
+            Whereabouts.NOT_DELIVERED: gettext("not delivered to %(names)s"),
+            Whereabouts.WAITING: gettext("waits for %(names)s"),
+            Whereabouts.DELIVERED: gettext("delivered to %(names)s"),
+        },
+    )
+
+
+def _line(destinations: Sequence[_AtDestination], sentences: Mapping[Whereabouts, str]) -> DeliveryLine:
     labels = {one: [at.label for at in destinations if at.whereabouts is one] for one in Whereabouts}
     present = [one for one in Whereabouts if labels[one]]
     return DeliveryLine(present[0], "; ".join(sentences[one] % {"names": ", ".join(labels[one])} for one in present))
 
 
-def _withheld_line(line: DeliveryLine | None) -> DeliveryLine:
-    """Return the line of a radiograph whose results are withheld, with what was delivered before.
-
-    Args:
-        line: the line about its deliveries; None without one.
-    """
+def _withheld_line() -> DeliveryLine:
+    """Return the line of a radiograph whose results are withheld."""
     names = ", ".join(peer.name for peer in node_configuration().receivers())
     reason = gettext("not delivered to %(names)s") % {"names": names} + f" ({gettext('another patient in the file')})"
-    return DeliveryLine(Whereabouts.NOT_DELIVERED, "; ".join([reason, *([] if line is None else [line.text])]))
+    return DeliveryLine(Whereabouts.NOT_DELIVERED, reason)
+
+
+def _joined(first: DeliveryLine, second: DeliveryLine | None) -> DeliveryLine:
+    """Return two lines as one, with the colour of the worse one."""
+    if second is None:
+        return first
+    worse = min(first.whereabouts, second.whereabouts, key=list(Whereabouts).index)
+    return DeliveryLine(worse, f"{first.text}; {second.text}")
+
+
+# --- results that were withdrawn --------------------------------------------------------------------------------------
+
+_HOLDS = Q(retraction=None) | Exists(
+    Delivery.objects.filter(Q(code=SUPERSEDED) | ~COUNTS, result=OuterRef("retraction"), state=DeliveryState.GIVEN_UP)
+)
+"""Deliveries of results that are not retracted, or whose retraction was given up because they hold again."""
+
+
+def _withdrawals(assessments: Collection[UUID]) -> dict[UUID, list[_AtDestination]]:
+    """Return how far the retraction of results has come at each destination, by the id of the assessment.
+
+    A reading that replaces another one has the retractions of that one, too.
+    """
+    of_them = Q(result__assessment__in=assessments) | Q(retraction__assessment__in=assessments)
+    rows = Delivery.objects.filter(of_them, ~_HOLDS).order_by("peer", "pk")
+    columns = ("result__assessment", "retraction__assessment", "peer")
+    at = ("retraction__deliveries__state", "retraction__deliveries__stored_at")
+    states: dict[UUID, dict[str, list[tuple[str, datetime | None]]]] = {}
+    for old, new, peer, state, stored in rows.values_list(*columns, *at):
+        for key in {old, new}.intersection(assessments):
+            states.setdefault(key, {}).setdefault(peer, []).append((state, stored))
+    return {key: [_withdrawal(peer, of_it) for peer, of_it in peers.items()] for key, peers in states.items()}
+
+
+def _withdrawal(name: str, states: Sequence[tuple[str, datetime | None]]) -> _AtDestination:
+    """Return the retractions at a destination, by their states and times of storage."""
+    return _AtDestination(
+        name,
+        dead=sum(state in {DeliveryState.DEAD, DeliveryState.GIVEN_UP} for state, _ in states),
+        waiting=sum(state in {DeliveryState.DUE, DeliveryState.SENDING} for state, _ in states),
+        stored=max((stored for _, stored in states if stored is not None), default=None),
+    )
+
+
+def _withdrawn_line(destinations: Sequence[_AtDestination]) -> DeliveryLine:
+    """Return the line about retractions."""
+    return _line(
+        destinations,
+        {
+            Whereabouts.NOT_DELIVERED: gettext("earlier results not withdrawn from %(names)s"),
+            Whereabouts.WAITING: gettext("earlier results not yet withdrawn from %(names)s"),
+            Whereabouts.DELIVERED: gettext("earlier results withdrawn from %(names)s"),
+        },
+    )
 
 
 def _time(moment: datetime) -> str:
@@ -338,8 +399,12 @@ def skipped_counts() -> list[tuple[str, int]]:
 
 
 def dead_letters() -> Iterable[Delivery]:
-    """Return deliveries that failed for good, the oldest first; at most `LONGEST_LIST`."""
-    rows = Delivery.objects.filter(state=DeliveryState.DEAD).select_related("result__instance")
+    """Return deliveries that failed for good, the oldest first; at most `LONGEST_LIST`.
+
+    The attribute ``is_retraction`` marks those of retractions.
+    """
+    rows = Delivery.objects.filter(state=DeliveryState.DEAD).annotate(is_retraction=IS_RETRACTION)
+    rows = rows.select_related("result__instance")
     return rows.defer("result__file", "result__instance__file").order_by("created_at")[:LONGEST_LIST]
 
 
