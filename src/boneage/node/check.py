@@ -86,7 +86,7 @@ def check_peer(peer: Peer, node: NodeSettings) -> PeerCheck:
     """
     needed: dict[str, tuple[str, ...]] = {kind: RESULT_CLASSES[kind] for kind in peer.results}
     if peer.results:
-        needed["ko"] = RESULT_CLASSES["ko"]  # by which results are retracted
+        needed["ko"] = RESULT_CLASSES["ko"]  # the class of retractions
     if peer.commit:
         needed |= {"commitment": (StorageCommitmentPushModel,), "query": (StudyRootFind,)}
     outcome = echo(peer, node, [uid for classes in needed.values() for uid in classes])

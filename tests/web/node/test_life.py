@@ -1,7 +1,8 @@
 """The life of an instance as a state machine, with crashes at any transaction.
 
 The machine knows what was acknowledged and what a PACS holds. Whatever order things come in, each acknowledged instance
-ends in one final state, and each receiver has one result object of a kind, sent as the same bytes each time.
+ends in one final state, and each receiver has one result object of a kind, sent as the same bytes each time. Objects of
+a kind that has no result any more are retracted at each receiver that has them.
 """
 
 from __future__ import annotations
@@ -10,23 +11,30 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
-from functools import partial
+from functools import cache, partial
+from io import BytesIO
 from typing import Any
 
+import pydicom
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from boneage.dicom.objects import Kind
 from boneage.files import sha256_of
 from boneage.node.configuration import Destination, Sides
 from boneage.node.instance import InstanceHeader
 from boneage.node.intake import CommitmentReport
 from boneage.node.outcome import Outcome, OutcomeCode, Result, SendOutcome
 from boneage.web.cases.cases import change_birth_date
+from boneage.web.cases.corrections import move
 from boneage.web.cases.decisions import DecisionInput, decide
 from boneage.web.models import Assessment, Case, Role, State, User, Verdict
 from boneage.web.node import outbox, results, studies
@@ -39,6 +47,9 @@ from boneage.web.queue.answer import Answer
 from tests.web.conftest import answer_of_phantom
 from tests.web.node.arrivals import header, instance
 
+pytest.importorskip("highdicom")
+
+CLASS = "1.2.840.10008.5.1.4.1.1.7"
 KINDS = {"pacs": {"sc", "sr"}, "archive": {"sc"}}
 FINAL = {DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.DEAD, DeliveryState.GIVEN_UP}
 
@@ -133,6 +144,13 @@ class Life(RuleBasedStateMachine):
             with suppress(ValidationError):  # a radiograph is being assessed
                 self.do(lambda: change_birth_date(case, date(2012, 1, day), user()), crash=crash)
 
+    @rule(reference=st.sampled_from(["OTHER", "4711^^^HOSPITAL"]), crash=crashes)
+    def move(self, reference: str, crash: bool) -> None:
+        done = Assessment.objects.filter(state=State.DONE, superseded_by=None).order_by("pk").first()
+        if done is not None:
+            with suppress(ValidationError):  # it is there already, or the sex is another one
+                self.do(lambda: move(done, reference, user()), crash=crash)
+
     @rule(crash=crashes)
     def begin_rendering(self, crash: bool) -> None:
         claimed: list[Any] = []
@@ -167,7 +185,7 @@ class Life(RuleBasedStateMachine):
         place, file = (delivery.peer, delivery.result.sop_instance_uid), bytes(delivery.result.file)
         assert self.held.setdefault(place, file) == file, "the same UID was sent with other bytes"
         if delivery.result.kind == "sr":
-            sc = rendered_uid(file, "sc")
+            sc = rendered_uid(str(pydicom.dcmread(BytesIO(file)).ImageComments), "sc")
             sent = Delivery.objects.filter(peer=delivery.peer, result__sop_instance_uid=sc)
             assert not sent.filter(state__in=[DeliveryState.DUE, DeliveryState.SENDING]).exists()
 
@@ -233,7 +251,10 @@ class Life(RuleBasedStateMachine):
     def check_end(self) -> None:
         for row in Instance.objects.select_related("assessment"):
             assert row.state in {InstanceState.RENDERED, InstanceState.SKIPPED, InstanceState.NEEDS_SEX}, row.state
-            if row.state != InstanceState.RENDERED or row.assessment is None or row.assessment.state != State.DONE:
+            if row.state != InstanceState.RENDERED or row.assessment is None:
+                continue
+            self.check_retractions(row)
+            if row.assessment.state != State.DONE:
                 continue
             assert row.assessment.superseded_by_id is None
             for one in rendered(row):
@@ -243,6 +264,25 @@ class Life(RuleBasedStateMachine):
                 for name, delivery in by_peer.items():
                     is_held = self.held.get((name, one.sop_instance_uid)) == one.file
                     assert is_held or delivery.state == DeliveryState.DEAD
+
+    def check_retractions(self, row: Instance) -> None:
+        """Compare what receivers hold of an instance with its results."""
+        made = rendered(row)
+        has, holds = {one.kind for one in made}, {one.sop_instance_uid for one in made}
+        for delivery in Delivery.objects.filter(outbox_holds(), result__instance=row).select_related("result"):
+            retraction = delivery.retraction
+            if delivery.result.sop_instance_uid in holds:
+                assert retraction is None, "a result that holds is retracted"
+            elif delivery.result.kind not in has:
+                assert retraction is not None, "a result without a successor still stands"
+                (of_it,) = retraction.deliveries.all()
+                assert of_it.state in {*outbox.HELD, DeliveryState.DEAD}
+                assert delivery.result.sop_instance_uid in str(pydicom.dcmread(BytesIO(bytes(retraction.file))))
+
+
+def outbox_holds() -> Q:
+    """Return the condition of deliveries of results, not of retractions, that receivers have."""
+    return Q(state__in=outbox.HELD) & ~outbox.IS_RETRACTION
 
 
 def user() -> User:
@@ -256,22 +296,35 @@ def plain_answer(sex: str) -> Answer:
 def rendered(claimed: Instance) -> list[Rendered]:
     """Result objects as `boneage.web.node.results.render` makes them: equal causes give equal bytes."""
     assessment = Assessment.objects.get(instances=claimed)
-    if assessment.state != State.DONE:
+    if assessment.state != State.DONE or claimed.is_of_other_patient:
         return []
     decision = assessment.decisions.last()
     cause = f"{claimed.sop_instance_uid} {assessment.pk} {None if decision is None else decision.pk} {claimed.revision}"
-    return [
-        Rendered(kind, "1.2.840", rendered_uid(cause.encode(), kind), "1.2", cause.encode()) for kind in ("sc", "sr")
-    ]
+    kinds: tuple[Kind, ...] = ("sc", "sr")
+    return [Rendered(kind, CLASS, rendered_uid(cause, kind), "1.2", rendered_file(cause, kind)) for kind in kinds]
 
 
-def rendered_uid(cause: bytes, kind: str) -> str:
-    return f"2.25.{int(sha256_of(cause + kind.encode())[:24], 16)}"
+@cache
+def rendered_file(cause: str, kind: str) -> bytes:
+    """Return a small object of this program, as a DICOM file."""
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = UID(CLASS), UID(rendered_uid(cause, kind))
+    made.StudyInstanceUID, made.SeriesInstanceUID = UID("1.2.3"), UID("1.2")
+    made.ManufacturerModelName, made.ImageComments = "boneage", cause
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    buffer = BytesIO()
+    made.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def rendered_uid(cause: str, kind: str) -> str:
+    return f"2.25.{int(sha256_of((cause + kind).encode())[:24], 16)}"
 
 
 def outcome(code: str, delivery: Delivery) -> SendOutcome:
     result = {"success": Result.DONE, "unreachable": Result.RETRY, "mismatch": Result.DEAD}[code]
-    return SendOutcome(result, OutcomeCode(code), None, "1.2.840", delivery.result.sop_instance_uid)
+    return SendOutcome(result, OutcomeCode(code), None, CLASS, delivery.result.sop_instance_uid)
 
 
 @pytest.mark.django_db

@@ -124,7 +124,7 @@ def test_moved_radiograph_is_retracted(make_user: Callable[..., User]) -> None:
 
 
 def test_receivers_in_different_states(make_user: Callable[..., User]) -> None:
-    """What a receiver does not have is not retracted there, and it gets no note without need."""
+    """Each receiver gets a note about the results that it has, and none without need."""
     instance, user = assessed(radiograph()), reviewer(make_user)
     end(claim("pacs"))  # the picture alone: the report waits
     Delivery.objects.filter(peer="archive").update(state="dead")
@@ -203,7 +203,7 @@ def test_corrected_patient_of_file(make_user: Callable[..., User]) -> None:
     note = notes(instance, "pacs")[0]
     assert (note.PatientID, note.StudyInstanceUID) == ("4711", instance.study_uid)
     end(claim("pacs"))
-    references = outbox.references(Delivery.objects.filter(peer="pacs", result__kind="ko").select_related("result"))
+    references = outbox.references(list(Delivery.objects.filter(peer="pacs", result__kind="ko")))
     assert [one.study_uid for one in references] == [instance.study_uid]
     move(assessment_of(instance), "4712^^^HOSPITAL", user)
     make_all()
@@ -259,7 +259,7 @@ def test_first_sex_again_gives_third_report(make_user: Callable[..., User]) -> N
         assess_again(assessment_of(instance), user, sex)
         finish_assessments()
         make_all()
-    assert [one.PatientSex for one in reports(instance)] == ["F", "F", "F"]  # of the file
+    assert [one.PatientSex for one in reports(instance)] == ["F", "F", "F"], "the file states it"
     assert len({one.SOPInstanceUID for one in reports(instance)}) == 3
     for sex in ("M", "F"):
         DatabaseIntake().take(*received(radiograph(PatientSex=sex)))
@@ -334,7 +334,7 @@ def test_sending_that_ends_late(make_user: Callable[..., User]) -> None:
 
 
 def test_sending_that_ends_late_and_fails(make_user: Callable[..., User]) -> None:
-    """What the receiver has not got needs no retraction."""
+    """Results that the receiver never got need no retraction."""
     instance, user = assessed(radiograph()), reviewer(make_user)
     sending = claim("pacs")
     move(assessment_of(instance), "OTHER", user)
@@ -427,7 +427,7 @@ def test_dead_retraction(make_user: Callable[..., User], log_in: Callable[..., C
     outbox.give_up(dead, user)
     assert "earlier results not withdrawn from pacs" in line_of(instance), "they are still there"
     make_all()
-    Instance.objects.all().make_again()  # type: ignore[attr-defined]
+    Instance.objects.all().make_again()
     make_all()
     assert len(notes(instance, "pacs")) == 1, "a person has given it up"
     Delivery.objects.filter(pk=dead.pk).update(state="dead")
@@ -454,7 +454,7 @@ def test_dead_retraction_of_results_that_hold_again(make_user: Callable[..., Use
 
 
 def test_retraction_has_no_latency(make_user: Callable[..., User]) -> None:
-    """The histogram is about results: a retraction months later is none."""
+    """The histogram is about results, not about retractions, which may follow months later."""
     instance, user = assessed(radiograph()), reviewer(make_user)
     send()
     before = list(Tally.objects.filter(kind="latency").values_list("count", flat=True))

@@ -358,7 +358,7 @@ def references(deliveries: Sequence[Delivery]) -> list[Reference]:
 
 
 def _with_references(rows: QuerySet[Delivery]) -> list[Delivery]:
-    return list(rows.select_related("result__instance").defer(*_BYTES))
+    return list(rows.select_related("result").defer("result__file"))
 
 
 # --- dead letters -----------------------------------------------------------------------------------------------------

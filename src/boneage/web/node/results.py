@@ -90,8 +90,14 @@ class Rendered:
     def of(cls, made: ResultObject) -> Rendered:
         """Return an object with its bytes."""
         data = made.dataset
-        uids = (str(uid) for uid in (data.SOPClassUID, data.SOPInstanceUID, data.SeriesInstanceUID))
-        return cls(made.kind, *uids, made.to_bytes(), study_uid=str(data.StudyInstanceUID))
+        return cls(
+            made.kind,
+            str(data.SOPClassUID),
+            str(data.SOPInstanceUID),
+            str(data.SeriesInstanceUID),
+            made.to_bytes(),
+            study_uid=str(data.StudyInstanceUID),
+        )
 
     def is_for(self, destination: Destination) -> bool:
         """Return whether a destination receives it."""

@@ -33,9 +33,6 @@ from boneage.web.node.models import Delivery, DeliveryState, Instance, ResultFil
 from boneage.web.node.pacs import node_configuration
 from boneage.words import gettext
 
-NOTE = "ko"
-"""Kind of a rejection note."""
-
 _GIVEN_UP = Delivery.objects.filter(result=OuterRef("retraction"), peer=OuterRef("peer"), state=DeliveryState.GIVEN_UP)
 """Deliveries of a retraction that were given up."""
 
@@ -83,6 +80,7 @@ def _store(made: _Made, instance: Instance, decision: int | None, receiver: Dest
     """Store a retraction with its delivery. One that was given up by a person before is not made again."""
     if ResultFile.objects.filter(sop_instance_uid=made.sop_instance_uid).exists():
         return
+    assert instance.assessment is not None  # noqa: S101  # narrows the type
     result = ResultFile.objects.create(
         instance=instance,
         assessment=instance.assessment,
@@ -128,9 +126,9 @@ def _notes(rows: list[Delivery], cause: str, now: datetime) -> Iterator[_Made]:
         note = rejection_note(sent, cause=cause, now=now)
         yield _Made(
             [by_uid[str(one.SOPInstanceUID)].pk for one in sent],
-            NOTE,
+            "ko",
             str(note.SOPInstanceUID),
-            ResultObject(NOTE, note).to_bytes(),
+            ResultObject("ko", note).to_bytes(),
             sop_class_uid=str(note.SOPClassUID),
             study_uid=str(note.StudyInstanceUID),
             series_uid=str(note.SeriesInstanceUID),
