@@ -12,11 +12,18 @@ from pathlib import Path
 import pydicom
 import pytest
 from django.utils import timezone
-from pynetdicom import evt
+from pynetdicom import _config, build_context, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    EnhancedSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    StorageCommitmentPushModel,
+)
 from pytest_django.fixtures import Settings
 
 from boneage.node.mllp import control_id_of
 from boneage.web.cases.cases import change_birth_date
+from boneage.web.cases.corrections import move
 from boneage.web.cases.decisions import DecisionInput, decide
 from boneage.web.models import Role, User, Verdict
 from boneage.web.node import results
@@ -35,7 +42,7 @@ from tests.node.web_servers import (
     mllp_server,
     web_server,
 )
-from tests.web.node.arrivals import MESSAGES, configured, radiograph
+from tests.web.node.arrivals import HOSPITAL, MESSAGES, configured, radiograph
 from tests.web.node.test_results import assessed
 
 pytest.importorskip("highdicom")
@@ -208,6 +215,96 @@ def test_corrected_birth_date_reaches_charts(hospital: Surroundings, make_user: 
     assert len({control_id_of(message) for message in hospital.ris.messages}) == 4
     assert len(hospital.charts.resources["Observation"]) == 1
     assert states() == {"archive": "stored", "charts": "stored", "ris": "stored"}
+
+
+def test_moved_radiograph_is_retracted_everywhere(hospital: Surroundings, make_user: Callable[..., User]) -> None:
+    """Archive, charts and RIS learn that a result was sent in error, and get it back once it belongs to its patient."""
+    instance, user = assessed(radiograph()), make_user(Role.REVIEWER)
+    send_all()
+    for number, reference in enumerate(("OTHER", "4711^^^HOSPITAL")):
+        assessment = Instance.objects.select_related("assessment").get(pk=instance.pk).assessment
+        assert assessment is not None
+        move(assessment, reference, user)
+        Instance.objects.update(revised_at=timezone.now() + timedelta(minutes=number))
+        assert results.advance("dispatcher")
+        send_all()
+        assert states() == {"archive": "stored", "charts": "stored", "ris": "stored"}
+        (observation,) = hospital.charts.resources["Observation"].values()
+        (report,) = hospital.charts.resources["DiagnosticReport"].values()
+        if reference == "OTHER":
+            assert (observation["status"], report["status"]) == ("entered-in-error",) * 2
+            assert "valueQuantity" not in observation
+            assert observation["subject"]["identifier"]["value"] == "4711", "the patient who has the wrong result"
+            assert report["conclusion"] == "This result was sent in error. It must not be used."
+        else:
+            assert (observation["status"], observation["valueQuantity"]["value"]) == ("preliminary", 94.0)
+    messages = [[line.split("|") for line in message.decode().split("\r")] for message in hospital.ris.messages]
+    observed = [{fields[11] for fields in message if fields[0] == "OBX"} for message in messages]
+    assert observed == [{"P"}, {"W"}, {"P"}]
+    assert [message[2][25] for message in messages] == ["P", "C", "P"]
+    assert len({message[2][3] for message in messages}) == 1, "all are about one radiograph"
+    assert len({control_id_of(message) for message in hospital.ris.messages}) == 3
+    posted = [request.body for request in hospital.web.requests if request.method == "POST"]
+    files = [body.split(b"\r\n\r\n", 1)[1].rpartition(b"\r\n--")[0] for body in posted]
+    stored = [pydicom.dcmread(BytesIO(file)) for file in files]
+    assert [one.Modality for one in stored] == ["SR", "KO", "SR"]
+    assert stored[0].SOPInstanceUID in str(stored[1])
+    pass_time(10)
+    send_all()
+    assert set(Delivery.objects.filter(peer="archive").values_list("state", flat=True)) == {"committed"}
+
+
+def test_retraction_follows_its_messages(hospital: Surroundings, make_user: Callable[..., User]) -> None:
+    """A retraction that a busy receiver has not got yet is given up for the result that holds again."""
+    instance, user = assessed(radiograph()), make_user(Role.REVIEWER)
+    send_all()
+    hospital.busy.add("ris")
+    for reference in ("OTHER", "4711^^^HOSPITAL"):
+        assessment = Instance.objects.select_related("assessment").get(pk=instance.pk).assessment
+        assert assessment is not None
+        move(assessment, reference, user)
+        assert results.advance("dispatcher")
+        send_all()
+    hospital.busy.clear()
+    pass_time(1)
+    send_all()
+    accepted = hospital.ris.messages[0], hospital.ris.messages[-1]
+    assert [message.decode().split("\r")[2].split("|")[25] for message in accepted] == ["P", "P"]
+    rows = Delivery.objects.filter(peer="ris").order_by("pk").values_list("state", "code")
+    assert list(rows) == [("stored", ""), ("given_up", "superseded"), ("stored", "")]
+
+
+def test_rejection_note_reaches_pacs(
+    settings: Settings, tmp_path: Path, make_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PACS gets the note by C-STORE; it names the report in the simpler class in which the PACS has it."""
+    stored: list[pydicom.Dataset] = []
+
+    def store(event: evt.Event) -> int:
+        stored.append(event.dataset)
+        return 0x0000
+
+    classes = [SecondaryCaptureImageStorage, EnhancedSRStorage, KeyObjectSelectionDocumentStorage]
+    contexts = [build_context(one) for one in (*classes, StorageCommitmentPushModel)]
+    handlers = [(evt.EVT_C_STORE, store), (evt.EVT_N_ACTION, report_on_same_association)]
+    monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)
+    with peer_serving(*handlers, contexts=contexts) as peer:
+        path = configured(tmp_path, HOSPITAL, pacs_port=peer.port)
+        settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="clinic", pacs=str(path))
+        instance = assessed(radiograph())
+        send_all()
+        assert instance.assessment is not None
+        move(instance.assessment, "OTHER", make_user(Role.REVIEWER))
+        assert results.advance("dispatcher")
+        send_all()
+        pass_time(10)
+        send_all()
+    capture, report, note = stored
+    assert report.SOPClassUID == EnhancedSRStorage
+    (study,) = note.CurrentRequestedProcedureEvidenceSequence
+    named = [one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for one in study.ReferencedSeriesSequence]
+    assert set(named) == {capture.SOPInstanceUID, report.SOPInstanceUID}
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"committed"}
 
 
 def test_messages_of_patient_in_order(hospital: Surroundings) -> None:
