@@ -29,7 +29,8 @@ from pytest_django.fixtures import Settings
 from boneage.node.configuration import NodeSettings, Peer
 from boneage.node.outcome import Result
 from boneage.node.sender import send
-from boneage.web.models import Assessment
+from boneage.web.cases.corrections import move
+from boneage.web.models import Assessment, Role, User
 from boneage.web.node import results, studies
 from boneage.web.node.dispatcher import Receiver
 from boneage.web.node.intake import DatabaseIntake
@@ -39,6 +40,7 @@ from boneage.web.queue import jobs
 from tests.node.orthanc import Orthanc, free_port, running_orthanc
 from tests.web.conftest import answer_of_phantom
 from tests.web.node.arrivals import HOSPITAL, configured, radiograph, received
+from tests.web.node.test_results import assessed
 
 pytest.importorskip("highdicom")
 
@@ -255,6 +257,24 @@ def test_pacs_restarts_between_two_objects(settings: Settings, tmp_path: Path) -
         for delivery in Delivery.objects.select_related("result"):
             sent, stored = bytes(delivery.result.file), orthanc.file(delivery.result.sop_instance_uid)
             assert pydicom.dcmread(BytesIO(stored)) == pydicom.dcmread(BytesIO(sent))
+
+
+@pytest.mark.django_db
+def test_pacs_stores_rejection_note(settings: Settings, tmp_path: Path, make_user: Callable[..., User]) -> None:
+    """Orthanc stores the note in the study of the results, with all objects that it rejects."""
+    with running_orthanc(_made(tmp_path / "orthanc"), free_port()) as orthanc:
+        pacs = configured(tmp_path, HOSPITAL, pacs_port=orthanc.dicom_port)
+        settings.CONFIGURATION = replace(settings.CONFIGURATION, mode="clinic", pacs=str(pacs))
+        instance = assessed(radiograph())
+        receiver = Receiver(node_configuration().receivers()[0], "dispatcher")
+        for _ in range(2):
+            receiver.advance()
+        assert instance.assessment is not None
+        move(instance.assessment, "OTHER", make_user(Role.REVIEWER))
+        assert results.advance("dispatcher")
+        receiver.advance()
+        assert sorted(one["SeriesNumber"] for one in _series(orthanc)) == ["990", "991", "994"]
+        assert len(orthanc.get("/studies")) == len(orthanc.get("/patients")) == 1
 
 
 def _series(orthanc: Orthanc) -> list[dict[str, str]]:
