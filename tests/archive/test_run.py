@@ -155,7 +155,7 @@ def test_parquet_equals_csv(archive: Path, bundle_folder: Path, tmp_path: Path) 
     tables_of(tmp_path)
     years = {path.name for path in (tmp_path / "radiographs.parquet").iterdir()}
     assert years == {f"year={year}" for year in (*range(2015, 2020), "unknown")}
-    opened = pyarrow.parquet.read_table(tmp_path / "radiographs.parquet")  # as pandas does
+    opened = pyarrow.parquet.read_table(tmp_path / "radiographs.parquet")
     assert sorted(set(opened["year"].to_pylist())) == [*map(str, range(2015, 2020)), "unknown"]
     table = pyarrow.dataset.dataset(tmp_path / "radiographs.parquet", partitioning="hive").to_table()
     kinds = {

@@ -290,7 +290,7 @@ class Manifest:
     @property
     def has_measured_error(self) -> bool:
         """True if the metrics are of at least `FEWEST_MEASURED` radiographs, so that intervals can follow from them."""
-        return self.metrics.get("radiographs", 0) >= FEWEST_MEASURED
+        return bool(self.metrics.get("radiographs", 0) >= FEWEST_MEASURED)
 
     @property
     def consensus_share(self) -> float:

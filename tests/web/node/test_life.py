@@ -282,7 +282,7 @@ class Life(RuleBasedStateMachine):
 
 def outbox_holds() -> Q:
     """Return the condition of deliveries of results, not of retractions, that receivers have."""
-    return Q(state__in=outbox.HELD) & ~outbox.IS_RETRACTION
+    return Q(state__in=outbox.HELD) & Q(~outbox.IS_RETRACTION)
 
 
 def user() -> User:
