@@ -15,7 +15,7 @@ from boneage.bundle.manifest import Member
 from boneage.bundle.member_output import MemberOutput
 from boneage.explain import Evidence, HeatMap, display_size, on_hand, paint
 from boneage.geometry import Transform
-from boneage.hand.bones import BONES, TILE_COLUMNS, TILE_ROWS, frame_to_tile, tile_sides
+from boneage.hand.bones import BONES, TILE_COLUMNS, TILE_ROWS, own_tile_to_radiograph, tile_sides
 from boneage.hand.registration import Hand
 from boneage.hand.views import CellGrid, ViewSpec
 
@@ -109,8 +109,7 @@ def _maps_of_bones(member: Member, output: MemberOutput, hand: Hand | None) -> I
     for index, weight in zip(range(len(BONES)), output.bones.weights, strict=True):
         if weight > 0:
             grid = grids[index // TILE_COLUMNS, :, index % TILE_COLUMNS]
-            to_radiograph = hand.radiograph_to_frame.then(frame_to_tile(BONES[index], hand.joints, height, width))
-            yield tile, to_radiograph.inverse(), grid, member.weight
+            yield tile, own_tile_to_radiograph(hand, index, member.view), grid, member.weight
 
 
 def heat_map_of(

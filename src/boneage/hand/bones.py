@@ -222,9 +222,17 @@ def tile_to_radiograph(hand: Hand, index: int, spec: ViewSpec) -> Transform:
     Raises:
         ValueError: as `cut_bones`.
     """
+    row, column = tile_corner(index, spec)
+    return Transform.shift(-column, -row).then(own_tile_to_radiograph(hand, index, spec))
+
+
+def own_tile_to_radiograph(hand: Hand, index: int, spec: ViewSpec) -> Transform:
+    """Return the transform from the coordinates of a bone's tile itself to the radiograph.
+
+    Raises:
+        ValueError: as `cut_bones`.
+    """
     if hand.joints is None:
         raise ValueError("a view of bones needs the joints of the hand")
     height, width = tile_sides(spec)
-    row, column = tile_corner(index, spec)
-    to_tile = hand.radiograph_to_frame.then(frame_to_tile(BONES[index], hand.joints, height, width))
-    return Transform.shift(-column, -row).then(to_tile.inverse())
+    return hand.radiograph_to_frame.then(frame_to_tile(BONES[index], hand.joints, height, width)).inverse()

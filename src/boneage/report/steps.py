@@ -30,7 +30,14 @@ from boneage.explain import (
 )
 from boneage.files import atomic_write
 from boneage.geometry import Transform, sample
-from boneage.hand.bones import BONES, TILE_COLUMNS, TILE_ROWS, cut_bones, tile_corner, tile_to_radiograph
+from boneage.hand.bones import (
+    BONES,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    cut_bones,
+    own_tile_to_radiograph,
+    tile_corner,
+)
 from boneage.hand.mask import THRESHOLD
 from boneage.hand.registration import FRAME_HEIGHT, FRAME_WIDTH, Hand
 from boneage.hand.search import HandNetworks
@@ -285,10 +292,9 @@ def _place(one: ViewActivation, spec: ViewSpec, hand: Hand, radiograph_shape: tu
     if spec.region != "bones":
         return one.view_to_radiograph.then(view_transform(radiograph_shape, spec, hand))
     for index in range(len(BONES)):
-        row, column = tile_corner(index, spec)
-        to_view = Transform.shift(column, row)
-        if to_view.then(tile_to_radiograph(hand, index, spec)) == one.view_to_radiograph:
-            return to_view
+        if own_tile_to_radiograph(hand, index, spec) == one.view_to_radiograph:
+            row, column = tile_corner(index, spec)
+            return Transform.shift(column, row)
     raise ValueError("an activation of a single bone lies on no tile")
 
 

@@ -127,8 +127,8 @@ def test_release_figures_match_assessments(
         boneage.assess(radiograph.image, radiograph.sex, released.bundle).estimate.interval_months
         for radiograph in validation
     ]
-    within = [low <= label <= high for label, (low, high) in zip(labels, intervals, strict=True)]  # type: ignore[misc]  # it has figures
-    assert metrics["interval_coverage"] == pytest.approx(np.mean(within), abs=1e-3)
+    assert intervals == [None] * len(validation)  # too few radiographs for an interval
+    assert "interval_coverage" not in metrics
     assert released.validation_radiographs == len(validation)
     for sex in Sex:
         chosen = [radiograph.sex == sex for radiograph in validation]

@@ -132,7 +132,7 @@ def test_hand_network_run_trains_and_resumes(
     assert history[-1]["loss"] < history[0]["loss"]
     assert whole.state.best == min(row[whole.measure] for row in history)
     facts = json.loads((tmp_path / "whole" / "recipe.json").read_text(encoding="utf-8"))
-    assert set(facts) == {"recipe", "train", "validation", "processes"}
+    assert set(facts) == {"recipe", "train", "validation", "processes", "rejected"}
     assert (len(facts["train"]), len(facts["validation"])) == (7, 3)
 
     def write_and_stop(path: Path, checkpoint: Mapping[str, Any]) -> None:
