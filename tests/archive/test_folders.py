@@ -102,6 +102,9 @@ def test_files_of_the_user_are_not_replaced(tmp_path: Path, name: str) -> None:
     assert caught.value.code == "table_exists"
     write_results(tmp_path / "other")
     ensure_own_results(tmp_path / "other", [None, tmp_path / "list.csv"])
+    (tmp_path / "killed" / "state").mkdir(parents=True)
+    (tmp_path / "killed" / "state" / ".lock.probe").touch()
+    ensure_own_results(tmp_path / "killed", [])
 
 
 @pytest.mark.parametrize("name", ["radiographs.csv", "thumbnails/list.csv"])

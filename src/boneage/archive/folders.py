@@ -81,6 +81,11 @@ def has_results(folder: Path) -> bool:
     return (folder / STATE / LOCK).is_file()
 
 
+def _is_begun(path: Path) -> bool:
+    """Return whether a path is the folder of a state that a run was about to make when it was killed."""
+    return path.name == STATE and path.is_dir() and all(one.name.startswith(".") for one in path.iterdir())
+
+
 def ensure_own_results(out: Path, tables: Iterable[Path | None]) -> None:
     """Check that a run destroys no file of the user's, before it writes anything.
 
@@ -92,7 +97,7 @@ def ensure_own_results(out: Path, tables: Iterable[Path | None]) -> None:
         TableError: ``table_exists`` if the folder holds files of these names that no run has written, or one of the
             tables.
     """
-    names = [name for name in RESULT_NAMES if os.path.lexists(out / name)]
+    names = [name for name in RESULT_NAMES if os.path.lexists(out / name) and not _is_begun(out / name)]
     if names and not has_results(out):
         raise TableError(
             "table_exists",

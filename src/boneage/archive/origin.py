@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from boneage.errors import TableError
 from boneage.reading.dicom.bounds import quiet_pydicom
 from boneage.reading.dicom.facts import study_day
 from boneage.reading.dicom.object import parse_object
@@ -125,7 +126,7 @@ def read_patients(table: Path) -> dict[tuple[str, str], Patient]:
     for row in rows:
         key = (row.cells.get("issuer", ""), row.text("patient_id"))
         if key in patients:
-            raise row.bad_value("patient_id", "has two rows with one issuer")
+            raise TableError("table_duplicate", f"{table}, line {row.line}: the patient has two rows with one issuer.")
         patients[key] = Patient(row.cells["sex"], _birth_date(row))
     return patients
 

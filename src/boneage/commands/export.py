@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--weight",
     type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Weight in the mean of each of RUNS that --renew adds.",
+    help="Weight in the mean of each of RUNS that --renew adds. [default: that of the network that it replaces, or 1]",
 )
 @click.option(
     "--repeat-sd",
@@ -89,7 +87,7 @@ def export(
     outlines: Path | None,
     quality: Path | None,
     renew: str | None,
-    weight: float,
+    weight: float | None,
     repeat_sd: float | None,
     weights: Literal["last", "best"],
     name: str | None,
@@ -151,7 +149,7 @@ def export(
             version=version,
             repeat_sd_months=repeat_sd,
             runs=runs,
-            weights={run.resolve().name.lower(): weight for run in runs},
+            weights={} if weight is None else {run.resolve().name.lower(): weight for run in runs},
             joints=joints,
             outlines=outlines,
             quality=quality,

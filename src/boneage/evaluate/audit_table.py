@@ -32,6 +32,8 @@ from boneage.sex import Sex
 from boneage.tables.csv_table import Row, read_rows, reject_duplicates, reject_years, write_rows
 
 _AGE_COLUMN = "chronological_age_months"
+_LARGEST_RATIO = 4.0
+"""Largest ratio of median readings to median chronological ages in months; with ages in years it is about 12."""
 _REQUIRED = ("id", "sex", "boneage", "age_months")
 _UNKNOWN = (math.nan, math.nan)
 AUDIT_COLUMNS = (*OWN_COLUMNS, "error", "severity", _AGE_COLUMN)
@@ -125,7 +127,7 @@ def read_chronological_ages(table: Path, ids: Collection[str]) -> dict[str, floa
         TableError: ``table_value`` with the line of an age that is not a number of months from 0 to 1560;
             ``table_units`` if the ages seem to be years.
     """
-    rows = [row for row in read_rows(table, ("id",), (_AGE_COLUMN,)) if row.cells["id"] in ids]
+    rows = [row for row in read_rows(table, ("id", "boneage"), (_AGE_COLUMN,)) if row.cells["id"] in ids]
     ages = zip(rows, _chronological_ages(rows), strict=True)
     return {row.cells["id"]: age for row, age in ages if not math.isnan(age)}
 
@@ -137,7 +139,10 @@ def _chronological_ages(rows: Sequence[Row]) -> list[float]:
         TableError: As in `read_chronological_ages`.
     """
     ages = [_number(row, _AGE_COLUMN, (0.0, OLDEST_MONTHS)) for row in rows]
-    reject_years([row for row in rows if row.cells.get(_AGE_COLUMN)], _AGE_COLUMN)
+    known = [row for row in rows if row.cells.get(_AGE_COLUMN)]
+    readings, months = ([row.number(column) for row in known] for column in ("boneage", _AGE_COLUMN))
+    if known and np.median(readings) > _LARGEST_RATIO * np.median(months):  # infants are of few months by both
+        reject_years(known, _AGE_COLUMN)
     return ages
 
 

@@ -174,10 +174,13 @@ def test_renewed_bundle_has_the_network_for_bones(renewed: Bundle, with_joints: 
 def test_renew_replaces_network_of_same_name(
     folder: Path, radiographs: list[LabelledRadiograph], renewed: Bundle, bone_run: Path
 ) -> None:
-    """A run takes the place of the bundle's network of its name, with the weight of a new one."""
+    """A run takes the place of the bundle's network of its name, and keeps its weight unless another one is given."""
     made = renew(renewed, folder / "replaced", version="4", runs=[bone_run], radiographs=radiographs)
+    name = renewed.members[-1].name
+    other = renew(made, folder / "again", version="5", runs=[bone_run], radiographs=radiographs, weights={name: 1.5})
+    assert [member.name for member in other.members] == [member.name for member in renewed.members]
     assert [member.name for member in made.members] == [member.name for member in renewed.members]
-    assert (made.members[-1].weight, renewed.members[-1].weight) == (1.0, 2.5)
+    assert [one.members[-1].weight for one in (renewed, made, other)] == [2.5, 2.5, 1.5]
     assert made.members[:-1] == renewed.members[:-1]
     assert all(result.passed for result in check_bundle(made))
 

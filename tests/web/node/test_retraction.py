@@ -306,6 +306,21 @@ def test_failed_rendering_retracts_nothing(make_user: Callable[..., User], monke
     assert (instance.state, instance.reason, notes(instance)) == (InstanceState.RENDERED, RENDERING_FAILED, [])
 
 
+def test_fewer_kinds_retract_nothing(make_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of a kind that is no longer made still hold after a decision, and are retracted with a move."""
+    instance, user = assessed(radiograph()), reviewer(make_user)
+    send()
+    kinds = results.wanted_kinds()
+    monkeypatch.setattr(results, "wanted_kinds", lambda: [kind for kind in kinds if kind != "sr"])
+    accepted(instance, user)
+    send()
+    assert notes(instance) == []
+    move(assessment_of(instance), "OTHER", user)
+    make_all()
+    send()
+    assert uids(instance, "sr")[0] in {uid for note in notes(instance) for uid in rejected(note)}
+
+
 def test_decision_retracts_nothing(make_user: Callable[..., User]) -> None:
     instance = assessed(radiograph())
     send()

@@ -258,7 +258,8 @@ def renew(
         calibration: calibration of the new bundle; by default the bundle's own, which does not fit one with further
             networks for ages.
         runs: folders of runs whose networks for ages the new bundle has, too. They replace the networks of these names.
-        weights: weights in the mean by the members' names; others keep theirs, and those of `runs` have 1.
+        weights: weights in the mean by the members' names; others keep theirs. Those of `runs` have the weight of the
+            network that they replace, or 1.
         joints: folder of a run for the task ``joints``; the default is the bundle's own network.
         outlines: folder of a run for the task ``outlines``; the default is the bundle's own network.
         quality: folder of a run for the task ``quality``; the default is the bundle's own network.
@@ -304,8 +305,10 @@ def renew(
         format=FORMAT,
     )
 
+    kept: Mapping[str, float] = {one.name: one.weight for one in bundle.members}
+
     def finish(renewed: Bundle) -> Manifest:
-        kept = {key: value for key, value in bundle.manifest.metrics.items() if key == "weights"}
+        figures = {key: value for key, value in bundle.manifest.metrics.items() if key == "weights"}
         # Without the limits that are yet to be measured, the bundle itself is measured, and collects its embeddings.
         plain = replace(renewed.manifest, curve=None, disagreement=None, bone_powers={})
         watched = _Watched(renewed.directory, plain, threads=renewed.threads)
@@ -315,13 +318,13 @@ def renew(
             replace(member, embedding_stats=watched.embedding_stats(member)) if member.name in names else member
             for member in renewed.members
         )
-        return measured.into(replace(renewed.manifest, members=members), **kept)
+        return measured.into(replace(renewed.manifest, members=members), **figures)
 
     return rewrite_bundle(
         bundle,
         manifest,
         directory,
-        members=[_member(one, weights.get(one.name, 1.0)) for one in trained],
+        members=[_member(one, weights.get(one.name, kept.get(one.name, 1.0))) for one in trained],
         joints=located,
         outlines=outlining,
         quality=judge,

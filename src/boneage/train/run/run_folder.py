@@ -135,8 +135,7 @@ def claim_folder(folder: Path, record: dict[str, Any]) -> None:
     if not (folder / "recipe.json").exists():
         write_text(folder / "recipe.json", json.dumps(record))
         return
-    # Runs of earlier versions have no rejected radiographs in their record. A change of these changes the others, too.
-    stored, new = ({**one, "rejected": None} for one in (read_run_record(folder), record))
+    stored, new = map(_decisive, (read_run_record(folder), record))
     differing = _differences(stored, new)
     if differing:
         shown = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
@@ -144,6 +143,15 @@ def claim_folder(folder: Path, record: dict[str, Any]) -> None:
             "recipe_changed",
             f"{folder} holds a run that differs in {shown}. Choose another folder, or repeat the run's options.",
         )
+
+
+def _decisive(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides a run, without what follows from it.
+
+    Runs of earlier versions have no rejected radiographs in their record; a change of these changes the others, too.
+    So do the limits of the hand's search, the last part of ``hands``, which decide only what is rejected.
+    """
+    return {**record, "rejected": None, "hands": record.get("hands", [])[:-1]}
 
 
 @contextmanager

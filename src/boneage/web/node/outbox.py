@@ -81,8 +81,10 @@ def add(result: ResultFile, peers: Sequence[str]) -> None:
     """
     if result.kind in MESSAGES:
         older = Delivery.objects.filter(peer__in=peers, result__instance=result.instance_id, result__kind=result.kind)
-        unsent = older.filter(state__in=[DeliveryState.DUE, DeliveryState.DEAD])
-        unsent.update(state=DeliveryState.GIVEN_UP, code=SUPERSEDED)
+        states = (DeliveryState.DUE, DeliveryState.DEAD)
+        unsent = list(older.filter(state__in=states).values_list("pk", flat=True))
+        # The state is compared again by the statement that changes it: an attempt may have begun meanwhile.
+        Delivery.objects.filter(pk__in=unsent, state__in=states).update(state=DeliveryState.GIVEN_UP, code=SUPERSEDED)
     Delivery.objects.bulk_create([Delivery(result=result, peer=peer) for peer in peers])
 
 

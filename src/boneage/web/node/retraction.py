@@ -71,8 +71,11 @@ def retract(instance: Instance, decision: int | None, has_new: Callable[[str, De
 
 
 def held_by(receiver: Destination, instance: Instance) -> QuerySet[Delivery]:
-    """Return the deliveries of an instance's results that a receiver has and that are not retracted, in their order."""
+    """Return the deliveries of an instance's results that a receiver has, that no longer count, and that are not
+    retracted, in their order. A kind that a configuration no longer names leaves results that hold.
+    """
     of_it = Delivery.objects.filter(result__instance=instance, peer=receiver.name, state__in=outbox.HELD)
+    of_it = of_it.exclude(outbox.COUNTS)
     return of_it.filter(Q(retraction=None) | Exists(_GIVEN_UP), ~outbox.IS_RETRACTION).order_by("pk")
 
 
