@@ -139,10 +139,10 @@ def _chronological_ages(rows: Sequence[Row]) -> list[float]:
         TableError: As in `read_chronological_ages`.
     """
     ages = [_number(row, _AGE_COLUMN, (0.0, OLDEST_MONTHS)) for row in rows]
-    known = [row for row in rows if row.cells.get(_AGE_COLUMN)]
-    readings, months = ([row.number(column) for row in known] for column in ("boneage", _AGE_COLUMN))
-    if known and np.median(readings) > _LARGEST_RATIO * np.median(months):  # infants are of few months by both
-        reject_years(known, _AGE_COLUMN)
+    with_age = [row for row in rows if row.cells.get(_AGE_COLUMN)]
+    readings, months = ([row.number(column) for row in with_age] for column in ("boneage", _AGE_COLUMN))
+    if with_age and np.median(readings) > _LARGEST_RATIO * np.median(months):  # infants are of few months by both
+        reject_years(with_age, _AGE_COLUMN)
     return ages
 
 
