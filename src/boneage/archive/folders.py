@@ -64,8 +64,7 @@ class FileSource:
         Args:
             salt: File with the key.
         """
-        root = None if self.folder is None else self.folder.resolve()
-        if self.folder is None or root is None or not salt.resolve().is_relative_to(root):
+        if self.folder is None or not salt.resolve().is_relative_to(root := self.folder.resolve()):
             return
         own = str(self.folder.absolute() / salt.resolve().relative_to(root))  # written like the items
         self._items = [one for one in self._items if one.locator != own]

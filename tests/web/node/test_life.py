@@ -296,7 +296,16 @@ def rendered(claimed: Instance) -> list[Rendered]:
     decision = assessment.decisions.last()
     cause = f"{claimed.sop_instance_uid} {assessment.pk} {None if decision is None else decision.pk} {claimed.revision}"
     kinds: tuple[Kind, ...] = ("sc", "sr")
-    return [Rendered(kind, CLASS, rendered_uid(cause, kind), "1.2", rendered_file(cause, kind)) for kind in kinds]
+    return [
+        Rendered(
+            kind=kind,
+            sop_class_uid=CLASS,
+            sop_instance_uid=rendered_uid(cause, kind),
+            series_uid="1.2",
+            file=rendered_file(cause, kind),
+        )
+        for kind in kinds
+    ]
 
 
 @cache

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import Http404
 
+from boneage.files import sha256_of
 from boneage.node.configuration import Destination
 from boneage.node.intake import CommitmentReport
 from boneage.node.outcome import Outcome, OutcomeCode, QueryOutcome, Reference, Result, SendOutcome
@@ -72,6 +74,52 @@ IS_RETRACTION = Exists(Delivery.objects.filter(retraction=OuterRef("result")))
 
 
 # --- begin and end of a delivery --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outgoing:
+    """A result, a message or a retraction as it is stored.
+
+    Attributes:
+        kind: kind of object or message.
+        sop_class_uid, sop_instance_uid, series_uid, study_uid: its UIDs, those of
+            `boneage.web.node.models.ResultFile`.
+        file: DICOM file, or the message.
+    """
+
+    kind: str
+    sop_instance_uid: str
+    file: bytes = field(repr=False)
+    sop_class_uid: str = ""
+    series_uid: str = ""
+    study_uid: str = ""
+
+
+def store(made: Outgoing, instance: Instance, decision: int | None, peers: Sequence[str]) -> ResultFile:
+    """Store a result or a retraction with its deliveries, in the open transaction.
+
+    Args:
+        made: the result.
+        instance: the instance about which it is, with its assessment.
+        decision: number of the physician's decision that counts; None before one.
+        peers: names of the receivers.
+    """
+    assert instance.assessment is not None  # noqa: S101  # narrows the type
+    result = ResultFile.objects.create(
+        instance=instance,
+        assessment=instance.assessment,
+        decision=decision,
+        revision=instance.revision,
+        kind=made.kind,
+        sop_class_uid=made.sop_class_uid,
+        sop_instance_uid=made.sop_instance_uid,
+        study_uid=made.study_uid,
+        series_uid=made.series_uid,
+        file=made.file,
+        sha256=sha256_of(made.file),
+    )
+    add(result, peers)
+    return result
 
 
 def add(result: ResultFile, peers: Sequence[str]) -> None:

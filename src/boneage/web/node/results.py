@@ -26,14 +26,13 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from boneage.dicom.identity import ResultKey
-from boneage.dicom.objects import KINDS, Kind, NoteKind, ResultObject, rejection_object, result_objects
+from boneage.dicom.objects import KINDS, Kind, ResultObject, rejection_object, result_objects
 from boneage.dicom.structured_report import Verification
 from boneage.explain import overlay
-from boneage.files import sha256_of
 from boneage.messages.fhir import fhir_transaction
 from boneage.messages.hl7 import oru_r01
 from boneage.node.configuration import Destination
-from boneage.node.destinations import FhirServer, Hl7Receiver, MessageKind
+from boneage.node.destinations import FhirServer, Hl7Receiver
 from boneage.reading.dicom.object import parse_object
 from boneage.reading.facts import ReadLimits
 from boneage.web import texts
@@ -66,37 +65,27 @@ _OUTLINE = (90, 200, 250)
 """Colour of the hand's outline, RGB."""
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """A result object or message as it is stored.
+@dataclass(frozen=True, kw_only=True)
+class Rendered(outbox.Outgoing):
+    """A result object or message.
 
     Attributes:
-        kind: kind of object or message.
-        sop_class_uid, sop_instance_uid, series_uid, study_uid: its UIDs, those of
-            `boneage.web.node.models.ResultFile`.
-        file: DICOM file, or the message.
         receiver: name of the only destination of a message; empty for an object, which all destinations share.
     """
 
-    kind: Kind | NoteKind | MessageKind
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_uid: str
-    file: bytes
     receiver: str = ""
-    study_uid: str = ""
 
     @classmethod
     def of(cls, made: ResultObject) -> Rendered:
         """Return an object with its bytes."""
         data = made.dataset
         return cls(
-            made.kind,
-            str(data.SOPClassUID),
-            str(data.SOPInstanceUID),
-            str(data.SeriesInstanceUID),
-            made.to_bytes(),
+            kind=made.kind,
+            sop_class_uid=str(data.SOPClassUID),
+            sop_instance_uid=str(data.SOPInstanceUID),
+            series_uid=str(data.SeriesInstanceUID),
             study_uid=str(data.StudyInstanceUID),
+            file=made.to_bytes(),
         )
 
     def is_for(self, destination: Destination) -> bool:
@@ -183,20 +172,7 @@ def finish(claimed: Instance, made: list[Rendered], reason: str = "") -> bool:
     for one in made:
         if one.sop_instance_uid in present:  # its first bytes are kept, and were sent
             continue
-        result = ResultFile.objects.create(
-            instance=claimed,
-            assessment=claimed.assessment,
-            decision=decision,
-            revision=claimed.revision,
-            kind=one.kind,
-            sop_class_uid=one.sop_class_uid,
-            sop_instance_uid=one.sop_instance_uid,
-            study_uid=one.study_uid,
-            series_uid=one.series_uid,
-            file=one.file,
-            sha256=sha256_of(one.file),
-        )
-        outbox.add(result, [peer.name for peer in receivers if one.is_for(peer)])
+        outbox.store(one, claimed, decision, [peer.name for peer in receivers if one.is_for(peer)])
     return True
 
 
@@ -315,7 +291,7 @@ def messages_of(assessment: Assessment, revision: int = 0) -> Iterator[Rendered]
             continue
         cause = f"{assessment.pk} {None if decision is None else decision.pk} {one.kinds[0]} {one.name}"
         uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, _cause(cause, revision)).int}"
-        yield Rendered(one.kinds[0], "", uid, "", content, one.name)
+        yield Rendered(kind=one.kinds[0], sop_instance_uid=uid, file=content, receiver=one.name)
 
 
 def _first(assessment: Assessment) -> Assessment:

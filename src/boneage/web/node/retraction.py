@@ -23,7 +23,6 @@ from pydicom.uid import UID
 
 from boneage.dicom.objects import ResultObject
 from boneage.dicom.rejection_note import by_study, rejection_note
-from boneage.files import sha256_of
 from boneage.messages.fhir import retracted_transaction
 from boneage.messages.hl7 import retracted_message
 from boneage.node.configuration import Destination
@@ -37,17 +36,11 @@ _GIVEN_UP = Delivery.objects.filter(result=OuterRef("retraction"), peer=OuterRef
 """Deliveries of a retraction that were given up."""
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A retraction, with the deliveries that it concerns. The columns are those of `ResultFile`."""
+@dataclass(frozen=True, kw_only=True)
+class _Made(outbox.Outgoing):
+    """A retraction, with the deliveries that it concerns."""
 
     deliveries: Collection[int]
-    kind: str
-    sop_instance_uid: str
-    file: bytes
-    sop_class_uid: str = ""
-    study_uid: str = ""
-    series_uid: str = ""
 
 
 def retract(instance: Instance, decision: int | None, has_new: Callable[[str, Destination], bool]) -> None:
@@ -59,14 +52,9 @@ def retract(instance: Instance, decision: int | None, has_new: Callable[[str, De
         has_new: returns whether there is a new result of a kind for a destination.
     """
     for receiver in node_configuration().receivers():
-        held = held_by(receiver, instance)
-        kinds = [
-            kind for kind in dict.fromkeys(held.values_list("result__kind", flat=True)) if not has_new(kind, receiver)
-        ]
-        if not kinds:
-            continue
-        rows = list(held.filter(result__kind__in=kinds).select_related("result"))
-        for made in _retractions(receiver, rows, f"{receiver.name} revision {instance.revision}"):
+        held = held_by(receiver, instance).select_related("result")
+        rows = [row for row in held if not has_new(row.result.kind, receiver)]
+        for made in _retractions(receiver, rows, f"{receiver.name} revision {instance.revision}") if rows else ():
             _store(made, instance, decision, receiver)
 
 
@@ -83,21 +71,7 @@ def _store(made: _Made, instance: Instance, decision: int | None, receiver: Dest
     """Store a retraction with its delivery. One that was given up by a person before is not made again."""
     if ResultFile.objects.filter(sop_instance_uid=made.sop_instance_uid).exists():
         return
-    assert instance.assessment is not None  # noqa: S101  # narrows the type
-    result = ResultFile.objects.create(
-        instance=instance,
-        assessment=instance.assessment,
-        decision=decision,
-        revision=instance.revision,
-        kind=made.kind,
-        sop_class_uid=made.sop_class_uid,
-        sop_instance_uid=made.sop_instance_uid,
-        study_uid=made.study_uid,
-        series_uid=made.series_uid,
-        file=made.file,
-        sha256=sha256_of(made.file),
-    )
-    outbox.add(result, [receiver.name])
+    result = outbox.store(made, instance, decision, [receiver.name])
     Delivery.objects.filter(pk__in=made.deliveries).update(retraction=result)
 
 
@@ -116,9 +90,10 @@ def _retractions(receiver: Destination, rows: list[Delivery], cause: str) -> Ite
         with translation.override(to_language(node_configuration().deliver.language)):
             reason = gettext("This result was sent in error. It must not be used.")
         content = json.dumps(retracted_transaction(json.loads(bytes(last.file)), now, reason), ensure_ascii=False)
-        yield _Made(numbers, last.kind, uid, content.encode())
+        yield _Made(deliveries=numbers, kind=last.kind, sop_instance_uid=uid, file=content.encode())
     elif isinstance(receiver, Hl7Receiver):
-        yield _Made(numbers, last.kind, uid, retracted_message(bytes(last.file).decode(), now).encode())
+        message = retracted_message(bytes(last.file).decode(), now)
+        yield _Made(deliveries=numbers, kind=last.kind, sop_instance_uid=uid, file=message.encode())
     else:
         yield from _notes(rows, cause, now)
 
@@ -128,10 +103,10 @@ def _notes(rows: list[Delivery], cause: str, now: datetime) -> Iterator[_Made]:
     for sent in by_study(map(_as_sent, by_uid.values())):
         note = rejection_note(sent, cause=cause, now=now)
         yield _Made(
-            [by_uid[str(one.SOPInstanceUID)].pk for one in sent],
-            "ko",
-            str(note.SOPInstanceUID),
-            ResultObject("ko", note).to_bytes(),
+            deliveries=[by_uid[str(one.SOPInstanceUID)].pk for one in sent],
+            kind="ko",
+            sop_instance_uid=str(note.SOPInstanceUID),
+            file=ResultObject("ko", note).to_bytes(),
             sop_class_uid=str(note.SOPClassUID),
             study_uid=str(note.StudyInstanceUID),
             series_uid=str(note.SeriesInstanceUID),
