@@ -15,7 +15,7 @@ from pydicom import Dataset
 
 from boneage.node.configuration import Destination
 from boneage.node.intake import CommitmentReport
-from boneage.node.outcome import OutcomeCode, Result, SendOutcome
+from boneage.node.outcome import OutcomeCode, QueryOutcome, Result, SendOutcome
 from boneage.web.cases.cases import change_birth_date, delete_case
 from boneage.web.cases.corrections import assess_again, move
 from boneage.web.cases.decisions import DecisionInput, decide
@@ -355,6 +355,57 @@ def test_sending_that_ends_late_and_fails(make_user: Callable[..., User]) -> Non
     move(assessment_of(instance), "OTHER", user)
     make_all()
     end(sending, Result.RETRY, OutcomeCode.BUSY)
+    make_all()
+    assert notes(instance) == []
+
+
+UNANSWERED = (OutcomeCode.TIMEOUT, OutcomeCode.ABORTED, OutcomeCode.UNCLEAR_ANSWER)
+"""Codes of attempts after which the receiver may have a result."""
+
+
+@pytest.mark.parametrize("ends_late", [False, True])
+@pytest.mark.parametrize("code", [*UNANSWERED, OutcomeCode.UNREACHABLE, OutcomeCode.BUSY])
+def test_unanswered_sending(make_user: Callable[..., User], code: OutcomeCode, ends_late: bool) -> None:
+    """A result that the receiver may have is retracted, under the UID with which it was sent."""
+    instance, user = assessed(radiograph()), reviewer(make_user)
+    sending = claim("pacs")
+    outcome = SendOutcome(Result.RETRY, code, None, "1.2.840.10008.5.1.4.1.1.7", "2.25.1")
+    if not ends_late:
+        outbox.finish(sending[0], outcome, receiver("pacs"))
+    move(assessment_of(instance), "OTHER", user)
+    make_all()
+    if ends_late:
+        outbox.finish(sending[0], outcome, receiver("pacs"))
+        make_all()
+    assert [rejected(one) for one in notes(instance)] == ([["2.25.1"]] if code in UNANSWERED else [])
+    assert send("pacs") == ["ko"] * (code in UNANSWERED)
+
+
+@pytest.mark.parametrize("sees_end", [False, True])
+def test_interrupted_sending(make_user: Callable[..., User], sees_end: bool) -> None:
+    """A result whose sending ended with its process may have arrived, and is retracted."""
+    instance, user = assessed(radiograph()), reviewer(make_user)
+    claim("pacs")
+    if sees_end:
+        outbox.release("dispatcher")
+    move(assessment_of(instance), "OTHER", user)
+    make_all()
+    if not sees_end:
+        Delivery.objects.filter(state="sending").update(lease_until=timezone.now() - timedelta(hours=1))
+        assert claim("pacs") == []
+        make_all()
+    assert [rejected(one) for one in notes(instance)] == [uids(instance, "sc")]
+
+
+def test_answer_after_unanswered_sending(make_user: Callable[..., User]) -> None:
+    """A later answer counts: what the receiver stored and does not have any more needs no retraction."""
+    instance, user = assessed(radiograph()), reviewer(make_user)
+    end(claim("pacs"), Result.RETRY, OutcomeCode.TIMEOUT)
+    end(claim("pacs"))
+    Delivery.objects.update(commit_requested_at=timezone.now() - timedelta(days=9), transaction_uid="1.2")
+    Delivery.objects.update(commit_due_at=None)
+    outbox.finish_query(outbox.without_report(receiver("pacs")), QueryOutcome(Result.DONE, OutcomeCode.SUCCESS))
+    move(assessment_of(instance), "OTHER", user)
     make_all()
     assert notes(instance) == []
 

@@ -200,7 +200,10 @@ class Delivery(models.Model):
     stored_at = models.DateTimeField(null=True)
     sent_class_uid = models.CharField(max_length=_UID, blank=True)
     sent_instance_uid = models.CharField(max_length=_UID, blank=True, db_index=True)
-    """UIDs as they were sent: those of the file, or of a simpler class of report (`boneage.node.result_classes`)."""
+    """UIDs as they were sent last: those of the file, or of a simpler class of report
+    (`boneage.node.result_classes`); empty before the first answer."""
+    receipt_unknown = models.BooleanField(default=False)
+    """True after an attempt that the receiver did not answer: it may have the result."""
 
     retraction = models.ForeignKey(ResultFile, null=True, on_delete=models.SET_NULL, related_name="retracts")
     """Object or message that retracts this result at this receiver; None as long as it holds. A retraction whose own

@@ -69,6 +69,10 @@ _ENDED = {"state": DeliveryState.GIVEN_UP, "code": SUPERSEDED, "lease_until": No
 
 HELD = (DeliveryState.STORED, DeliveryState.COMMITTED)
 """States of a delivery whose result the receiver has."""
+MAY_BE_HELD = Q(state__in=HELD) | Q(state=DeliveryState.GIVEN_UP, receipt_unknown=True)
+"""Deliveries that are over and whose result the receiver has, or may have."""
+_UNANSWERED = {OutcomeCode.TIMEOUT, OutcomeCode.ABORTED, OutcomeCode.UNCLEAR_ANSWER, COMMITMENT_FAILED}
+"""Codes of attempts after which the receiver may have the result."""
 IS_RETRACTION = Exists(Delivery.objects.filter(retraction=OuterRef("result")))
 """Deliveries of retractions."""
 
@@ -176,6 +180,7 @@ def _due(peer: Destination) -> QuerySet[Delivery]:
 def _claim(peer: Destination, worker: str) -> list[Delivery]:
     rows = _due(peer).select_for_update(of=("self",), skip_locked=True).order_by("due_at", "pk")
     due = [row.pk for row in rows.only("pk")[:AT_ONCE]]
+    Delivery.objects.filter(pk__in=due, state=DeliveryState.SENDING).update(receipt_unknown=True)
     claimed = list(Delivery.objects.filter(COUNTS, pk__in=due).values_list("pk", flat=True))
     _end(set(due).difference(claimed))
     Delivery.objects.filter(pk__in=claimed).update(
@@ -229,6 +234,7 @@ def finish(claimed: Delivery, outcome: SendOutcome, peer: Destination) -> bool:
     of = Instance.objects.filter(pk=claimed.result.instance_id)
     _locked(of)
     rows = Delivery.objects.filter(pk=claimed.pk, state=DeliveryState.SENDING, attempts=claimed.attempts)
+    rows.update(sent_class_uid=outcome.sop_class_uid, sent_instance_uid=outcome.sop_instance_uid)
     if outcome.result in {Result.DONE, Result.WARNED}:
         counts = rows.update(
             state=DeliveryState.STORED,
@@ -237,8 +243,7 @@ def finish(claimed: Delivery, outcome: SendOutcome, peer: Destination) -> bool:
             failures=0,
             code=outcome.code.value if outcome.result is Result.WARNED else "",
             status=outcome.status_text,
-            sent_class_uid=outcome.sop_class_uid,
-            sent_instance_uid=outcome.sop_instance_uid,
+            receipt_unknown=False,
             commit_due_at=Now() + timedelta(seconds=COMMITMENT_SECONDS) if peer.commit else None,
         )
         if counts:
@@ -270,6 +275,8 @@ def _fail(rows: QuerySet[Delivery], code: str, status: str, *, stays: bool) -> b
     hours = node_configuration().deliver.give_up_hours
     pause = None if stays else seconds_to_next(failures, (row.now - row.begun_at).total_seconds(), hours)
     changes: dict[str, Any] = {"failures": failures, "code": code, "status": status, "lease_until": None}
+    if code in _UNANSWERED:
+        changes |= {"receipt_unknown": True}
     is_over = not _counts(row.pk)
     if is_over:
         changes |= _ENDED
@@ -310,7 +317,7 @@ def release(dead_worker: str) -> None:
         dead_worker: name of a process that its supervisor has seen ending.
     """
     sending = Delivery.objects.filter(worker=dead_worker, state=DeliveryState.SENDING)
-    sending.update(state=DeliveryState.DUE, due_at=Now(), lease_until=None)
+    sending.update(state=DeliveryState.DUE, due_at=Now(), lease_until=None, receipt_unknown=True)
     Instance.objects.filter(worker=dead_worker, state=InstanceState.QUEUED).update(lease_until=None)
 
 

@@ -59,10 +59,10 @@ def retract(instance: Instance, decision: int | None, has_new: Callable[[str, De
 
 
 def held_by(receiver: Destination, instance: Instance) -> QuerySet[Delivery]:
-    """Return the deliveries of an instance's results that a receiver has, that no longer count, and that are not
-    retracted, in their order. A kind that a configuration no longer names leaves results that hold.
+    """Return the deliveries of an instance's results that a receiver has or may have, that no longer count, and that
+    are not retracted, in their order. A kind that a configuration no longer names leaves results that hold.
     """
-    of_it = Delivery.objects.filter(result__instance=instance, peer=receiver.name, state__in=outbox.HELD)
+    of_it = Delivery.objects.filter(outbox.MAY_BE_HELD, result__instance=instance, peer=receiver.name)
     of_it = of_it.exclude(outbox.COUNTS)
     return of_it.filter(Q(retraction=None) | Exists(_GIVEN_UP), ~outbox.IS_RETRACTION).order_by("pk")
 
@@ -99,7 +99,7 @@ def _retractions(receiver: Destination, rows: list[Delivery], cause: str) -> Ite
 
 
 def _notes(rows: list[Delivery], cause: str, now: datetime) -> Iterator[_Made]:
-    by_uid = {row.sent_instance_uid: row for row in rows}
+    by_uid = {row.sent_instance_uid or row.result.sop_instance_uid: row for row in rows}
     for sent in by_study(map(_as_sent, by_uid.values())):
         note = rejection_note(sent, cause=cause, now=now)
         yield _Made(
@@ -116,5 +116,6 @@ def _notes(rows: list[Delivery], cause: str, now: datetime) -> Iterator[_Made]:
 def _as_sent(row: Delivery) -> Dataset:
     """Return the object of a delivery without its pixels, with the UIDs under which it was sent."""
     sent = pydicom.dcmread(BytesIO(bytes(row.result.file)), stop_before_pixels=True)
-    sent.SOPClassUID, sent.SOPInstanceUID = UID(row.sent_class_uid), UID(row.sent_instance_uid)
+    if row.sent_instance_uid:
+        sent.SOPClassUID, sent.SOPInstanceUID = UID(row.sent_class_uid), UID(row.sent_instance_uid)
     return sent

@@ -133,6 +133,7 @@ class Migration(migrations.Migration):
                 ("stored_at", models.DateTimeField(null=True)),
                 ("sent_class_uid", models.CharField(blank=True, max_length=64)),
                 ("sent_instance_uid", models.CharField(blank=True, db_index=True, max_length=64)),
+                ("receipt_unknown", models.BooleanField(default=False)),
                 ("commit_due_at", models.DateTimeField(null=True)),
                 ("transaction_uid", models.CharField(blank=True, db_index=True, max_length=64)),
                 ("commit_requested_at", models.DateTimeField(null=True)),
