@@ -91,6 +91,7 @@ def assessment_document(
             study_date=None,
             modality=None,
         ),
+        age_in_file=None,
         radiograph=RadiographDocument(height_pixels=HEIGHT, width_pixels=WIDTH, sha256="0" * 64),
         bundle=BundleDocument(name="tiny", version="1", repeat_sd_months=1.3),
         timings_ms={"total": 200.0},

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from boneage.activations import ViewActivation, heat_map_of, to_shape
 from boneage.bundle.bone_ages import BoneAge
 from boneage.bundle.estimate import AgeEstimate
-from boneage.clinical.documents import clinical_document, clinical_values
+from boneage.clinical.ages import ChronologicalAge
+from boneage.clinical.documents import age_document, clinical_document, clinical_values
 from boneage.clinical.reading import ClinicalReading
 from boneage.explain import Evidence, HeatMap
 from boneage.geometry import Transform
@@ -64,6 +65,7 @@ class Assessment(Presentation):
         activations: one for each view, or tile of a bone, and grid.
         repeat_sd_months: standard deviation of the bundle's repeated readings of one hand; None if it was not measured.
         nearest_plates: the most probable plates of the atlas; None without an atlas or a distribution of the age.
+        age_in_file: chronological age at the study by the file alone; None if it states none, or contradicts itself.
         hand: where the hand lies on the radiograph; None if the bundle does not look for it.
         region_ages_months: the bone age by each region alone (`boneage.bundle.estimate.region_ages`), not corrected,
             also by one that the estimate leaves out (`boneage.bundle.estimate.lone_region`); empty
@@ -88,6 +90,7 @@ class Assessment(Presentation):
     activations: tuple[ViewActivation, ...] = field(repr=False, compare=False)
     repeat_sd_months: float | None = None
     nearest_plates: NearestPlatesDocument | None = None
+    age_in_file: ChronologicalAge | None = None
     hand: Hand | None = field(default=None, repr=False, compare=False)
     region_ages_months: Mapping[Region, float] = field(default_factory=dict)
     bones: tuple[BoneAge, ...] = field(default=(), repr=False)
@@ -175,6 +178,7 @@ class Assessment(Presentation):
             hand=None if self.hand is None else hand_document(self.hand, self.regions),
             warnings=tuple(warning.document() for warning in self.warnings),
             facts=self.facts.document(),
+            age_in_file=age_document(self.age_in_file),
             radiograph=RadiographDocument(
                 height_pixels=self.radiograph_shape[0],
                 width_pixels=self.radiograph_shape[1],

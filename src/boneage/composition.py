@@ -237,14 +237,11 @@ def _read(
     ]
     stated = source.age if isinstance(source.age, StatedAge) else StatedAge(age=source.age)
     in_file, last_day = (facts.patient_age, facts.birth_date, facts.study_date), latest_study_day()
-    at_study = age_at_study(stated, *in_file, last_day=last_day)
+    at_study, of_file = age_at_study(stated, *in_file, last_day=last_day), age_in_file(*in_file, last_day=last_day)
     reading = _clinical_reading(
         estimate, sex, at_study, by_region, warnings, manifest.carpal_limits, sex_is_known=sex_is_known
     )
-    warnings += [
-        *result_warnings(reading),
-        *file_difference(at_study.age, age_in_file(*in_file, last_day=last_day).age),
-    ]
+    warnings += [*result_warnings(reading), *file_difference(at_study.age, of_file.age)]
     return Assessment(
         source_name=source.name,
         source_sha256=source.sha256,
@@ -262,6 +259,7 @@ def _read(
         activations=activations,
         repeat_sd_months=manifest.repeat_sd_months,
         nearest_plates=None if source.atlas is None else source.atlas.nearest_plates(sex, estimate.age_distribution),
+        age_in_file=of_file.age,
         hand=hand,
         region_ages_months=by_region,
         bones=bones,

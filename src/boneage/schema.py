@@ -382,6 +382,8 @@ class AssessmentDocument(ClinicalDocument, EstimateDocument):
     """Warnings, the gravest first."""
     facts: FactsDocument
     """Facts that the file states."""
+    age_in_file: ChronologicalAgeDocument | None
+    """Chronological age at the study by the file alone; null if it states none, or contradicts itself."""
     radiograph: RadiographDocument
     """Size and checksum of the radiograph."""
     bundle: BundleDocument

@@ -19,7 +19,6 @@ WARNING_VALUES: dict[str, str | float] = {
     "total": 18.0,
     "given_age": "12 years 5 months",
     "file_age": "10 years",
-    "file_months": 123.2,
     "highest": "whole hand",
     "lowest": "carpal bones",
     "part": "CHEST",

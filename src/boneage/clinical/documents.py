@@ -17,7 +17,6 @@ from boneage.clinical.ages import (
     AgePrecision,
     AgeSource,
     ChronologicalAge,
-    exact_age,
     gap_months,
 )
 from boneage.clinical.discordance import CarpalDiscordance, DiscordanceLimit, DiscordanceLimits
@@ -40,7 +39,9 @@ from boneage.warnings_ import ResultWarning, WarningCode, by_severity
 NOT_RAISED = ClinicalWarningCode.AGE_UNKNOWN
 """Code that becomes no warning: most image files give no age, and `determination_reason` states it."""
 
-_CLINICAL_CODES = frozenset(code.value for code in ClinicalWarningCode)
+_CODES_BY_AGE = frozenset((*(code.value for code in ClinicalWarningCode), WarningCode.AGE_DIFFERS_FROM_FILE.value))
+"""Warnings that follow from the chronological age, among others."""
+
 _KEYS = tuple(field.name for field in fields(ClinicalDocument))
 
 AnyAssessment = TypeVar("AnyAssessment", bound=AssessmentDocument)
@@ -147,15 +148,15 @@ def _result_warning(code: ClinicalWarningCode, reading: ClinicalReading) -> Resu
     return ResultWarning.of(WarningCode(code.value))
 
 
+def age_document(age: ChronologicalAge | None) -> ChronologicalAgeDocument | None:
+    """Return the document of a chronological age."""
+    return None if age is None else read(ChronologicalAgeDocument, to_plain(_with_two_decimals(_age_values(age))))
+
+
 def file_difference(age: ChronologicalAge | None, in_file: ChronologicalAge | None) -> Iterator[ResultWarning]:
     """Yield a warning if the age by what is given is another than by the file: it may be another child's radiograph."""
     if age is not None and in_file is not None and gap_months(age, in_file) > TOLERANCE_MONTHS:
-        yield ResultWarning.of(
-            WarningCode.AGE_DIFFERS_FROM_FILE,
-            given_age=_written(age),
-            file_age=_written(in_file),
-            file_months=in_file.lower_months,
-        )
+        yield ResultWarning.of(WarningCode.AGE_DIFFERS_FROM_FILE, given_age=_written(age), file_age=_written(in_file))
 
 
 def _written(age: ChronologicalAge) -> str:
@@ -263,7 +264,7 @@ def read_again(
     Raises:
         ClinicalError: the reference of the setting cannot be read.
     """
-    kept = [one for one in document.warnings if one.code not in _CLINICAL_CODES]
+    kept = [one for one in document.warnings if one.code not in _CODES_BY_AGE]
     reading = clinical_reading(
         bone_age_estimate(document),
         sex=Sex(document.sex),
@@ -275,8 +276,8 @@ def read_again(
         carpal_limits=carpal_limits(document),
         sex_is_known=_sex_is_known(document),
     )
-    warnings = [one for warning in kept for one in _current(warning, age)]
-    warnings += [warning.document() for warning in result_warnings(reading)]
+    raised = (*result_warnings(reading), *file_difference(age, chronological_age(document.age_in_file)))
+    warnings = (*kept, *(warning.document() for warning in raised))
     return replace(document, warnings=by_severity(warnings), **clinical_values(clinical_document(reading)))
 
 
@@ -306,12 +307,3 @@ def with_critical_warning(document: AnyAssessment, warning: ResultWarning) -> An
     )
     warnings = by_severity((warning.document(), *document.warnings))
     return replace(document, warnings=warnings, **clinical_values(clinical_document(reading)))
-
-
-def _current(warning: WarningDocument, age: ChronologicalAge | None) -> Iterator[WarningDocument]:
-    """Yield a warning, that of another age in the file by the age as it now is and only if they still differ."""
-    if warning.code != WarningCode.AGE_DIFFERS_FROM_FILE:
-        yield warning
-        return
-    for one in file_difference(age, exact_age(float(warning.values["file_months"]))):
-        yield one.document()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 
 import pytest
 from django.test import Client
 
+from boneage.clinical.ages import exact_age
+from boneage.clinical.documents import age_document
 from boneage.web.cases.cases import delete_case
 from boneage.web.cases.corrections import assess_again
 from boneage.web.cases.decisions import delete_assessment
@@ -117,9 +120,12 @@ def test_assess_again_keeps_sex_of_case(child: Case, done_assessment: MakeAssess
 
 
 def test_move_takes_birth_date(child: Case, done_assessment: MakeAssessment, log_in: LogIn) -> None:
-    """The radiograph's age and its clinical reading follow from the date of birth of the other case."""
+    """The radiograph's age and its clinical reading follow from the date of birth of the other case, and a warning
+    states that its file has another one.
+    """
     other = Case.objects.create(reference="P2", sex="F", birth_date=date(2013, 1, 1))
     answer = answer_of_phantom(94.0, chronological=96.0)
+    answer = replace(answer, results=(replace(answer.results[0], age_in_file=age_document(exact_age(96.0))),))
     assessment = done_assessment(answer, case=child, birth_date=child.birth_date, study_date=date(2023, 1, 1))
     response = log_in().post(address(assessment, "move"), {"reference": "P2"})
     assert response.status_code == 302
@@ -128,6 +134,7 @@ def test_move_takes_birth_date(child: Case, done_assessment: MakeAssessment, log
     assert assessment.chronological_age_months == 120.0
     assert assessment.finished.sds is not None
     assert assessment.finished.sds < 0
+    assert "age_differs_from_file" in [one.code for one in assessment.finished.warnings]
     logged = AuditEvent.objects.get(object_id=str(assessment.pk), action="case_changed")
     assert logged.detail == {"changed": "case", "before": str(child.pk), "after": str(other.pk)}
     assert "P2" not in str(logged.detail)
