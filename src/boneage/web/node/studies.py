@@ -25,9 +25,9 @@ from boneage.web.queue import jobs
 SEX_MISSING = "sex_missing"
 """Reason for the need of the sex: neither the header nor the case states it."""
 SEX_DIFFERS = "sex_differs"
-DECIDED = "decided"
-"""Reason for asking: the header of a radiograph changed after a physician's decision."""
 """Reason for the need of the sex: header and case contradict each other."""
+DECIDED = "decided"
+"""Reason for the need of the sex: the header of a radiograph changed after a physician's decision."""
 
 _REJECTED = (State.REJECTED, State.FAILED)
 _STUDIES_AT_ONCE = 50
