@@ -51,9 +51,9 @@ def test_planned_runs_shipped_plan(name: str) -> None:
     assert plan.licence
 
 
-def test_planned_runs_full_has_five_regions_in_five_folds() -> None:
+def test_planned_runs_full_has_regions_and_bones_in_five_folds() -> None:
     recipes = [run.recipe for run in planned_runs(load_plan("full"))]
-    assert [recipe.view.region for recipe in recipes] == [*"AAAAABBBBBCCCCCDDDDDEEEEE"]
+    assert [recipe.view.region for recipe in recipes] == [*"AAAAABBBBBCCCCCDDDDDEEEEE", *["bones"] * 5]
     assert (recipes[0].view.height, recipes[0].view.width) == (512, 384)
     assert {recipe.train.loss for recipe in recipes} == {"label-distribution"}
 

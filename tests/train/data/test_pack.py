@@ -241,7 +241,7 @@ def test_whole_crop_reduces_large_radiographs_only() -> None:
     [
         ("distribution-a", 1500 * 192 / 2000 * 1.5 * 1.12),
         ("distribution-b", 1500 * 96 / 750 * 1.5 * 1.12),
-        ("distribution-bones", 1500 * 64 / 200 * 1.5 * 1.1),
+        ("distribution-bones", 1500 * 96 / 200 * 1.5 * 1.1),
     ],
 )
 def test_needed_hand_pixels_by_hand(recipe: str, pixels: float) -> None:
