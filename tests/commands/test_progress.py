@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from boneage.commands.progress import progress_words, with_progress
+from boneage.commands.progress import ProgressLine, progress_words, with_progress
 
 
 class Terminal(io.StringIO):
@@ -41,6 +42,13 @@ def test_progress_line_is_redrawn_and_removed(monkeypatch: pytest.MonkeyPatch) -
     lines = shown.getvalue().split("\r")
     assert lines[1].startswith("decoding [0/3]") and any("[3/3]" in line for line in lines)
     assert lines[-1] == "\x1b[K" and "\n" not in shown.getvalue()
+
+
+def test_progress_of_work_that_began_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first items of a batch took time, too: the speed counts from the beginning of the work."""
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    ProgressLine(60, start=time.monotonic() - 80.0).update(8, 60, 0)
+    assert "[8/60] 10.0 s each, " in shown.getvalue()
 
 
 def test_progress_is_silent_for_pipe_quiet_or_single(monkeypatch: pytest.MonkeyPatch) -> None:

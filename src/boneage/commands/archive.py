@@ -216,7 +216,7 @@ class _Progress:
         if self._quiet or not total:
             return
         if sys.stderr.isatty():
-            self._line = self._line or ProgressLine(total, before=counts.before)
+            self._line = self._line or ProgressLine(total, before=counts.before, start=self._start)
             self._line.update(done, total, counts.before)
         elif time.monotonic() - self._logged >= _LOG_SECONDS:
             self._logged = time.monotonic()

@@ -21,7 +21,9 @@ _SHORTEST_PAUSE = 0.1
 class ProgressLine:
     """Line on standard error that is updated in place, if standard error is a terminal."""
 
-    def __init__(self, total: int, *, before: int = 0, label: str = "", quiet: bool = False) -> None:
+    def __init__(
+        self, total: int, *, before: int = 0, label: str = "", quiet: bool = False, start: float | None = None
+    ) -> None:
         """Start the measurement of time.
 
         Args:
@@ -29,13 +31,14 @@ class ProgressLine:
             before: Number of items that were finished earlier.
             label: Text before the counts.
             quiet: True to draw nothing.
+            start: Time at which the work began, of `time.monotonic`; now if None.
         """
         self._total = total
         self._label = f"{label} " if label else ""
         self._before = before
         self._done = before
         self._is_shown = total > 1 and not quiet and sys.stderr.isatty()
-        self._start = time.monotonic()
+        self._start = time.monotonic() if start is None else start
         self._drawn = -_SHORTEST_PAUSE
 
     def advance(self) -> None:
