@@ -41,8 +41,9 @@ from boneage.train.bundle.weight_bits import computes_in_integers
 from boneage.train.networks import AgeNetwork, build_network
 from boneage.train.recipe import Recipe, parse_recipe
 
-PARITY_LIMIT_MONTHS = 0.05
-"""Largest accepted difference between a restored network and its graph, months."""
+PARITY_LIMIT_MONTHS = 0.2
+"""Largest accepted difference between a restored network and its graph on drawn hands, months. Networks of the shipped
+bundles differ by up to 0.1; one wrong matrix moves them by far more."""
 
 STATISTICS_BATCHES = 16
 """Number of batches from which `renormalise` measures means and spreads."""
