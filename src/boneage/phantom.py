@@ -225,8 +225,12 @@ def _soft(mask: MatLike, sigma: float) -> NDArray[np.float32]:
     return cv2.GaussianBlur(mask, (0, 0), sigma).astype(np.float32) / np.float32(255)
 
 
+@cache
 def _draw_flesh() -> NDArray[np.float32]:
-    """Return soft tissue, 0..1, thicker in its middle, with the faint halo of scattered radiation."""
+    """Return soft tissue, 0..1, thicker in its middle, with the faint halo of scattered radiation.
+
+    It is the same at every age and is drawn once: callers must not change it.
+    """
     mask = _empty()
     _fill(mask, np.array(_PALM, dtype=np.float64))
     for finger in FINGERS:
@@ -323,8 +327,9 @@ def _plate(
     return centre + np.outer(unit[:, 0] * half_width, across) + np.outer(unit[:, 1] * half_thickness, axis)
 
 
+@cache
 def _draw_letters() -> NDArray[np.float32]:
-    """Return the word PHANTOM, 0..1, in the upper left corner."""
+    """Return the word PHANTOM, 0..1, in the upper left corner. It is drawn once: callers must not change it."""
     mask = _empty()
     for place, letter in enumerate("PHANTOM"):
         for stroke in _STROKES[letter].split("|"):

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -393,7 +393,7 @@ def _make_neutral(norm: nn.BatchNorm2d) -> None:
 
 def _reject_difference(network: AgeNetwork, bundle: Bundle, member: Member) -> None:
     spec = ViewSpec(height=member.view.height, width=member.view.width)
-    views = np.stack([cut_view(draw_hand(years, height=1000, width=750), spec) for years in _PHANTOM_YEARS])
+    views = np.stack([cut_view(radiograph, spec) for radiograph in _phantoms()])
     difference = parity(network, bundle, views, member=member.name)
     if network.gives_bones:
         difference = max(difference, bone_parity(network, bundle, views, member=member.name))
@@ -403,6 +403,12 @@ def _reject_difference(network: AgeNetwork, bundle: Bundle, member: Member) -> N
             f"The network restored from {member.graph} differs from the graph by {difference:.3f} months,"
             f" which is more than {PARITY_LIMIT_MONTHS:g}.",
         )
+
+
+@cache
+def _phantoms() -> tuple[NDArray[np.float32], ...]:
+    """Return the drawn hands. They are drawn once: callers must not change them."""
+    return tuple(draw_hand(years, height=1000, width=750) for years in _PHANTOM_YEARS)
 
 
 def _not_restored(bundle: Bundle, member: Member, reason: str) -> BundleError:

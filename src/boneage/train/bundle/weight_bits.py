@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -257,5 +258,10 @@ def _beyond_limits(
 def phantom_views(height: int, width: int) -> NDArray[np.float32]:
     """Return views of drawn hands of several ages, float32 (n, 1, height, width)."""
     spec = ViewSpec(height=height, width=width)
-    radiographs = (draw_hand(years, height=1000, width=750) for years in _PHANTOM_YEARS)
-    return np.stack([cut_view(radiograph, spec)[None] for radiograph in radiographs])
+    return np.stack([cut_view(radiograph, spec)[None] for radiograph in _phantoms()])
+
+
+@cache
+def _phantoms() -> tuple[NDArray[np.float32], ...]:
+    """Return the drawn hands. They are drawn once: callers must not change them."""
+    return tuple(draw_hand(years, height=1000, width=750) for years in _PHANTOM_YEARS)
