@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+    os.environ.setdefault(_variable, "1")  # read by the workers of pytest-xdist: they share the cores, one each
+
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
