@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5.0
 """Longest wait for a thread to end when the listener stops."""
+_POLL_SECONDS = 0.05
+"""Longest time until the thread that accepts connections sees that the listener stops."""
 _ANSWER_SECONDS = 0.1
 """Time in which the last answers reach the network when the listener stops."""
 _NAMES_SECONDS = 60.0
@@ -95,7 +97,9 @@ class Listener:
             if error.errno == errno.EADDRINUSE:
                 raise ConfigurationError("port_in_use", reason) from error
             raise ConfigurationError("address_invalid", reason) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="dicom-listener", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="dicom-listener", daemon=True
+        )
         self._thread.start()
         self._stopping.clear()
         threading.Thread(target=self._keep_names, name="dicom-names", daemon=True).start()
