@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
-    os.environ.setdefault(_variable, "1")  # read by the workers of pytest-xdist: they share the cores, one each
+    os.environ.setdefault(_variable, "1")  # read by the workers of pytest-xdist, which share the cores
 
 _LONG = (
     "tests/docs/test_tutorials.py",
@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Start three workers for two cores: tests of real servers and browsers wait for a third of their time."""
     cores = os.cpu_count() or 1
