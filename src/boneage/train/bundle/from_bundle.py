@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,11 +33,10 @@ from boneage.bundle.manifest import Member
 from boneage.bundle.session import import_onnxruntime, read_graph
 from boneage.errors import BundleError, RecipeError
 from boneage.files import sha256_of
-from boneage.hand.views import ViewSpec, cut_view
-from boneage.phantom import draw_hand
+from boneage.hand.views import ViewSpec
 from boneage.train.bundle.export import bone_parity, parity
 from boneage.train.bundle.integers import in_floats
-from boneage.train.bundle.weight_bits import computes_in_integers
+from boneage.train.bundle.weight_bits import computes_in_integers, phantom_views
 from boneage.train.networks import AgeNetwork, build_network
 from boneage.train.recipe import Recipe, parse_recipe
 
@@ -61,8 +60,6 @@ A dense layer on maps of more than two axes is a product and a sum (`_weighted_n
 
 _ROWS = ("Gather", "GatherND")
 """Operators that take rows of a matrix."""
-
-_PHANTOM_YEARS = (2.0, 6.0, 10.0, 14.0, 18.0)
 
 Folded = list[tuple[nn.BatchNorm2d, nn.Conv2d]]
 """Normalisations, and the convolutions into which they were folded."""
@@ -392,8 +389,7 @@ def _make_neutral(norm: nn.BatchNorm2d) -> None:
 
 
 def _reject_difference(network: AgeNetwork, bundle: Bundle, member: Member) -> None:
-    spec = ViewSpec(height=member.view.height, width=member.view.width)
-    views = np.stack([cut_view(radiograph, spec) for radiograph in _phantoms()])
+    views = phantom_views(member.view.height, member.view.width)[:, 0]
     difference = parity(network, bundle, views, member=member.name)
     if network.gives_bones:
         difference = max(difference, bone_parity(network, bundle, views, member=member.name))
@@ -403,12 +399,6 @@ def _reject_difference(network: AgeNetwork, bundle: Bundle, member: Member) -> N
             f"The network restored from {member.graph} differs from the graph by {difference:.3f} months,"
             f" which is more than {PARITY_LIMIT_MONTHS:g}.",
         )
-
-
-@cache
-def _phantoms() -> tuple[NDArray[np.float32], ...]:
-    """Return the drawn hands. They are drawn once: callers must not change them."""
-    return tuple(draw_hand(years, height=1000, width=750) for years in _PHANTOM_YEARS)
 
 
 def _not_restored(bundle: Bundle, member: Member, reason: str) -> BundleError:
